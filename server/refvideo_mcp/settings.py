@@ -1,0 +1,125 @@
+"""Environment and flags, read once at the door into one frozen `Settings`."""
+
+import ipaddress
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from refvideo_mcp.errors import Refused
+
+__all__ = ["Settings"]
+
+DEFAULT_BASE_URL = "https://api.myrouter.ai"
+SANDBOX_KEY = "sandbox"
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one server process runs with.
+
+    `api_key` is "" where none is set: the server still starts, lists its tools and says what to set. `output_dir` is
+    None where videos are not saved. `max_wait` is in seconds; None = by the client's name. `database` is the ledger's
+    file or URL; a sandbox inside the process has a ledger of its own. 0 = no limit.
+    """
+
+    api_key: str = field(default="", repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    sandbox: bool = False
+    output_dir: Path | None = None
+    max_wait: int | None = None
+    log_level: str = "warning"
+    database: Path | str = Path()
+    max_seconds_per_day: int = 300
+    max_open_jobs: int = 10
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], *, sandbox: bool = False, output_dir: str | None = None) -> "Settings":
+        """Settings from the environment, overridden by flags.
+
+        Raises:
+            Refused: a setting cannot be used; the text names it.
+        """
+        env = {name: value.strip() for name, value in environ.items() if _is_set(value)}
+        key = env.get("MYROUTER_API_KEY", "")
+        if not re.fullmatch(r"[\x21-\x7e]*", key):
+            raise Refused("MYROUTER_API_KEY holds spaces or characters that no key has.", "Copy it again.")
+        on_sandbox = sandbox or key.lower() == SANDBOX_KEY
+        return cls(
+            api_key=SANDBOX_KEY if on_sandbox else key,
+            base_url=_base_url(env.get("MYROUTER_BASE_URL", DEFAULT_BASE_URL)),
+            sandbox=on_sandbox,
+            output_dir=_output_dir(
+                output_dir or ("" if on_sandbox else env.get("REFVIDEO_OUTPUT_DIR", "")), on_sandbox
+            ),
+            max_wait=_number(env, "REFVIDEO_MAX_WAIT", None, least=1),
+            database=env.get("REFVIDEO_DATABASE_URL") or _default_ledger(),
+            max_seconds_per_day=_number(env, "REFVIDEO_MAX_SECONDS_PER_DAY", 300),
+            max_open_jobs=_number(env, "REFVIDEO_MAX_OPEN_JOBS", 10),
+            log_level=_log_level(env.get("REFVIDEO_LOG_LEVEL", "warning")),
+        )
+
+
+def _is_set(value: str) -> bool:
+    """A client that does not fill in its own placeholder hands over a literal `${…}`."""
+    return bool(value.strip()) and not re.fullmatch(r"\$\{.*\}", value.strip())
+
+
+def _base_url(text: str) -> str:
+    url = urlsplit(text)
+    try:
+        host, _ = url.hostname or "", url.port
+    except ValueError:
+        host = ""
+    if not host or url.username or url.query or url.fragment:
+        raise Refused(f"MYROUTER_BASE_URL is not an address such as {DEFAULT_BASE_URL}.")
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
+        raise Refused("MYROUTER_BASE_URL must be https (http only for this machine), or the key could be read.")
+    return text.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _output_dir(text: str, sandbox: bool) -> Path | None:
+    if text.lower() == "off":
+        return None
+    if text:
+        return Path(text).expanduser().absolute()
+    if sandbox:
+        return Path(tempfile.gettempdir()) / "refvideo-sandbox"
+    import platformdirs
+
+    return platformdirs.user_videos_path() / "refvideo"
+
+
+def _default_ledger() -> Path:
+    import platformdirs
+
+    return platformdirs.user_state_path("refvideo-mcp", appauthor=False) / "ledger.db"
+
+
+Default = TypeVar("Default", int, None)
+
+
+def _number(env: Mapping[str, str], name: str, default: Default, least: int = 0) -> int | Default:
+    text = env.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,7}", text) or int(text) < least:
+        raise Refused(f"{name} must be a whole number, from {least}.")
+    return int(text)
+
+
+def _log_level(text: str) -> str:
+    if text.lower() not in LOG_LEVELS:
+        raise Refused(f"REFVIDEO_LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}.")
+    return text.lower()

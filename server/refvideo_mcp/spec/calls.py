@@ -1,0 +1,51 @@
+"""The arguments of the tools."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from refvideo_mcp.spec.answers import JobState
+from refvideo_mcp.spec.request import ReferenceVideoRequest, SpecModel
+
+__all__ = ["GenerateCall", "ListCall", "ResultCall"]
+
+
+def _key(value: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{16,128}", value):
+        raise ValueError("must be 16-128 visible characters without spaces; leave it out unless you retry by machine")
+    return value
+
+
+def _handle(value: str) -> str:
+    value = value.strip().strip("\"'`")
+    if not re.fullmatch(r"[\x21-\x7e]{1,255}", value):
+        raise ValueError(
+            "must be the id as generate_reference_video returned it; list_reference_videos finds lost ones"
+        )
+    return value
+
+
+def _at_most(most: int) -> BeforeValidator:
+    """More than allowed means as much as possible."""
+    return BeforeValidator(lambda v: min(v, most) if isinstance(v, int | float) and not isinstance(v, bool) else v)
+
+
+class GenerateCall(ReferenceVideoRequest):
+    """The request, and what is between the caller and us."""
+
+    idempotency_key: Annotated[str, AfterValidator(_key)] | None = Field(
+        None, description="Leave out; for workflow engines that retry: 16-128 characters, remembered 24 h."
+    )
+
+
+class ResultCall(SpecModel):
+    task_id: Annotated[str, AfterValidator(_handle)] = Field(
+        description="From generate_reference_video (its idempotency_key serves too)."
+    )
+    wait_seconds: Annotated[int, _at_most(300)] = Field(45, ge=0, le=300, description="0: just look.")
+
+
+class ListCall(SpecModel):
+    limit: Annotated[int, _at_most(50)] = Field(10, ge=1, le=50, description="How many.")
+    state: JobState | None = Field(None, description="Only jobs in this state.")

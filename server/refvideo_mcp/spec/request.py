@@ -1,0 +1,209 @@
+"""The request spec: what the router's VIDU Q2 reference-to-video endpoint takes.
+
+The models are the one source for validation, for the body that is sent and for the tool's JSON Schema. They refuse what
+the router's document forbids and what cannot work; `advice` tells what may disappoint but is sent all the same.
+"""
+
+import json
+import re
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from refvideo_mcp.errors import clean
+
+__all__ = ["ReferenceVideoRequest", "SpecModel", "Subject", "advice"]
+
+# ASCII only: in "@1和@2" the mention is "1".
+_MENTION = re.compile(r"(?<![A-Za-z0-9_])@([A-Za-z0-9_-]+)")
+
+
+def _as_list(value: Any) -> Any:
+    """A list that arrived as JSON text, or a single item without its brackets."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _from_json(value)
+    return value if isinstance(value, list) else [value]
+
+
+def _from_json(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _not_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _encodable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("contains half a character (a lone surrogate): send it again as plain text") from None
+    return value
+
+
+def _ratio(value: str) -> str:
+    match = re.fullmatch(r"\s*0*([1-9][0-9]{0,4})\s*[:x/]\s*0*([1-9][0-9]{0,4})\s*", value.lower())
+    if not match:
+        raise ValueError("must be two positive whole numbers, width:height, such as 16:9, 9:16 or 1:1")
+    return f"{match[1]}:{match[2]}"
+
+
+def _resolution(value: Any) -> Any:
+    return re.sub(r"^([0-9]+)p?$", r"\1p", str(value).strip().lower()) if isinstance(value, str | int) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _bare_id(value: Any) -> Any:
+    """`@hero` and 1 are plain ways to write the ids `hero` and `1`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return re.sub(r"^[@\s]+|\s+$", "", value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, AfterValidator(_filled), AfterValidator(_encodable)]
+
+
+class SpecModel(BaseModel):
+    """Arguments as agents send them: `null` means not given, unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            raw = _from_json(raw)
+        return {k: v for k, v in raw.items() if v is not None} if isinstance(raw, dict) else raw
+
+
+class Subject(SpecModel):
+    """One person or thing that the video keeps."""
+
+    id: Annotated[Text, BeforeValidator(_bare_id)] = Field(
+        description="Its name in the prompt, without @: '1', 'hero'."
+    )
+    images: Annotated[list[Text], BeforeValidator(_as_list)] = Field(
+        min_length=1,
+        description="1-3 pictures: local path, https URL or data URI. "
+        "Pictures pasted into the chat have no path: ask for one.",
+    )
+    voice_id: Annotated[str, AfterValidator(_encodable)] | None = Field(
+        None, description="Voice, heard with audio; left out: chosen for you."
+    )
+
+
+def _number_subjects(value: Any) -> Any:
+    """A subject without an id is named by its position, counted from 1."""
+    subjects = [_from_json(item) if isinstance(item, str) else item for item in _as_list(value)]
+    return [
+        {**item, "id": str(place)} if isinstance(item, dict) and item.get("id") is None else item
+        for place, item in enumerate(subjects, 1)
+    ]
+
+
+class ReferenceVideoRequest(SpecModel):
+    """One job. Fields that the caller left out stay out of the router's body, except `duration`."""
+
+    prompt: Text = Field(
+        description="Motion, scene, camera, style. Name every subject as @id: '@1 hands @2 a cup, slow dolly in'."
+    )
+    subjects: Annotated[list[Subject], BeforeValidator(_number_subjects)] = Field(
+        min_length=1,
+        description="One entry per person or thing; several views of it go in one entry.",
+    )
+    duration: Annotated[int, BeforeValidator(_not_bool)] = Field(5, ge=1, le=10, description="Seconds.")
+    resolution: Annotated[Literal["540p", "720p", "1080p"], BeforeValidator(_resolution)] = Field(
+        "720p", description="Higher costs more."
+    )
+    aspect_ratio: Annotated[str, AfterValidator(_ratio)] | None = Field(
+        None, description="width:height, e.g. 16:9, 9:16, 1:1."
+    )
+    movement_amplitude: Annotated[Literal["auto", "small", "medium", "high"], BeforeValidator(_lower)] | None = Field(
+        None, description="How much moves."
+    )
+    seed: Annotated[int, BeforeValidator(_not_bool)] | None = Field(
+        None, description="Repeat it for a similar result; change it for another take."
+    )
+    audio: bool = Field(False, description="Speech and sound.")
+    bgm: bool = Field(False, description="Background music.")
+    watermark: bool = Field(False, description="Visible watermark.")
+
+    @model_validator(mode="after")
+    def _references_work(self) -> "ReferenceVideoRequest":
+        ids = [subject.id for subject in self.subjects]
+        problems = []
+        if repeated := [i for i, times in Counter(ids).items() if times > 1]:
+            problems.append(
+                f"`subjects` uses {_listed(repeated)} as id more than once; "
+                "put all pictures of one subject into one entry"
+            )
+        if missing := [m for m in _unknown_mentions(self) if m.isdigit()]:
+            known = _listed(list(dict.fromkeys(ids)), "@")
+            problems.append(f"`prompt` names {_listed(missing, '@')}, but the subjects are {known}")
+        if problems:
+            raise ValueError(". ".join(problems))
+        return self
+
+    def body(self) -> dict[str, Any]:
+        """The router's JSON body: what the caller gave, and always `duration`."""
+        given: dict[str, Any] = self.model_dump(
+            mode="json", exclude_unset=True, include=set(ReferenceVideoRequest.model_fields)
+        )
+        return given | {"duration": self.duration}
+
+
+def _listed(names: list[str], sign: str = "") -> str:
+    shown = ", ".join(f"`{sign}{clean(name, 40)}`" for name in names[:9])
+    return f"{shown} and {len(names) - 9} more" if len(names) > 9 else shown
+
+
+def _mentions(prompt: str, subject_id: str) -> bool:
+    return re.search(rf"@{re.escape(subject_id)}(?![A-Za-z0-9_])", prompt) is not None
+
+
+def _unknown_mentions(request: ReferenceVideoRequest) -> list[str]:
+    """Names after an @ that no subject has; `@1-year` counts as the subject `1`."""
+    ids = {subject.id for subject in request.subjects}
+    found = dict.fromkeys(_MENTION.findall(request.prompt))
+    return [name for name in found if name not in ids and not any(name.startswith(f"{i}-") for i in ids)]
+
+
+def advice(request: ReferenceVideoRequest) -> list[str]:
+    """Warnings for what is allowed but may disappoint, from Vidu's and sibling gateways' documents."""
+    images = sum(len(subject.images) for subject in request.subjects)
+    unused = [subject.id for subject in request.subjects if not _mentions(request.prompt, subject.id)]
+    unknown = [name for name in _unknown_mentions(request) if not name.isdigit()]
+    voiced = any(subject.voice_id for subject in request.subjects)
+    found = {
+        "More than 7 subjects: the model may ignore some.": len(request.subjects) > 7,
+        "More than 7 pictures in all: the model may ignore some.": images > 7,
+        "More than 3 pictures for one subject: the model may ignore some.": any(
+            len(subject.images) > 3 for subject in request.subjects
+        ),
+        "The prompt is longer than 2000 characters: its end may be ignored.": len(request.prompt) > 2000,
+        f"The prompt names {_listed(unknown, '@')}, but no subject has that id: it is read as plain words.": bool(
+            unknown
+        ),
+        f"The prompt never names {_listed(unused, '@')}: a subject that is not named may not appear.": bool(unused),
+        "voice_id is heard only with audio: true.": voiced and not request.audio,
+        "bgm has no effect at 9-10 seconds.": request.bgm and request.duration >= 9,
+        "seed is outside 0-2147483647: the router may refuse or ignore it.": (
+            request.seed is not None and not 0 <= request.seed <= 2147483647
+        ),
+    }
+    return [sentence for sentence, applies in found.items() if applies]

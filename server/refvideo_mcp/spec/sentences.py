@@ -1,0 +1,85 @@
+"""Wrong arguments, in sentences an agent can act on. None of pydantic's wording or links gets through."""
+
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.spec.request import SpecModel
+from refvideo_mcp.spec.schema import portable_schema
+
+__all__ = ["read_arguments"]
+
+Model = TypeVar("Model", bound=SpecModel)
+
+# Vidu itself and the sibling endpoints say `large`; people say `low`.
+_SYNONYMS = {"large": "high", "low": "small"}
+_KINDS = {"string": "text", "boolean": "true or false"}
+
+
+def read_arguments(model: type[Model], raw: dict[str, Any]) -> Model:
+    """Validate a tool's raw arguments.
+
+    Raises:
+        Refused: with every problem at once: the field, what is wrong and the allowed values.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        schema = portable_schema(model)
+        problems = error.errors(include_url=False, include_context=True)
+        sentences = list(dict.fromkeys(_sentence(problem, schema) for problem in problems))
+        shown = " ".join(sentences[:8]) + (f" ({len(sentences) - 8} more.)" if len(sentences) > 8 else "")
+        raise Refused(shown, "Nothing was sent or bought: correct this and call again.") from None
+
+
+def _sentence(problem: Any, schema: dict[str, Any]) -> str:
+    where, field, parent = _place(problem["loc"], schema)
+    match problem["type"]:
+        case "missing":
+            return f"{where} is missing: {field.get('description', 'it is required')}"
+        case "extra_forbidden":
+            name = str(problem["loc"][-1])
+            near = get_close_matches(name, parent.get("properties", {}), n=1, cutoff=0.5)
+            known = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(parent.get('properties', {}))}."
+            return f"{where} is not an argument; {known}"
+        case "value_error":
+            message = str(problem["ctx"]["error"])
+            return f"{where} {message}." if problem["loc"] else f"{message}."
+        case _:
+            return f"{where} must be {_expected(field)}{_instead(problem['input'], field)}."
+
+
+def _place(loc: tuple[str | int, ...], schema: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The field's name as an agent would write it, its schema, and the schema of the object around it."""
+    where, field, parent = "", schema, schema
+    for step in loc:
+        if isinstance(step, int):
+            where, field = f"{where}[{step}]", field.get("items", {})
+        else:
+            where = f"{where}.{clean(step, 60)}" if where else clean(step, 60)
+            parent, field = field, field.get("properties", {}).get(step, {})
+    return f"`{where}`" if where else "The arguments", field, parent
+
+
+def _expected(field: dict[str, Any]) -> str:
+    kind = field.get("type")
+    if "enum" in field:
+        return "one of " + ", ".join(field["enum"])
+    if kind == "integer":
+        bounds = f" from {field['minimum']} to {field['maximum']}" if {"minimum", "maximum"} <= set(field) else ""
+        return f"a whole number{bounds}"
+    if kind == "array":
+        return f"a list with at least {field.get('minItems', 0)} entry"
+    if kind == "object":
+        return "an object with " + ", ".join(field.get("properties", {}))
+    return _KINDS.get(str(kind), "something else")
+
+
+def _instead(given: Any, field: dict[str, Any]) -> str:
+    if "enum" not in field or not isinstance(given, str):
+        return ""
+    near = get_close_matches(given.lower(), field["enum"], n=1)
+    use = _SYNONYMS.get(given.lower()) or (near[0] if near else None)
+    return f"; for `{clean(given, 40)}` use `{use}`" if use in field["enum"] else ""
