@@ -1,0 +1,47 @@
+"""What every test shares: the event loop, and that the key stays secret."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from marker import KEY
+
+OURS_AND_BELOW = ("refvideo_mcp", "mcp", "httpx2", "httpcore2")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class _Everything(logging.Handler):
+    """Keeps each record as it would be written, traceback included, and as it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += [self.format(record), repr(record.args)]
+
+
+@pytest.fixture(autouse=True)
+def key_stays_secret(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No log record, no output and no file of any test holds the key, not even at the level `debug`."""
+    folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    everything = _Everything()
+    root, talkative = logging.getLogger(), [logging.getLogger(name) for name in OURS_AND_BELOW]
+    levels = [logger.level for logger in talkative]
+    root.addHandler(everything)
+    for logger in talkative:
+        logger.setLevel(logging.DEBUG)
+    yield
+    for logger, level in zip(talkative, levels, strict=True):
+        logger.setLevel(level)
+    root.removeHandler(everything)
+    assert not [line for line in everything.lines if KEY in line]
+    assert not [kind for _, kind, said in request.node._report_sections if KEY in said]
+    if folder is not None:
+        assert not [path for path in folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
