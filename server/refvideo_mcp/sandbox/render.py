@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 FPS = 24
-_GIF_FPS = 8
+_GIF_FPS = 10  # GIF counts hundredths of a second
 _GIF_SHORT_SIDE = 360
 _AUDIO_CHUNK = 1024
 
