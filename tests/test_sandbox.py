@@ -496,7 +496,7 @@ async def test_the_page_shows_where_to_point_the_server_and_every_rehearsal(app:
     async with client_of(app) as client:
         text = (await client.get("/")).text
 
-    assert "MYROUTER_BASE_URL=http://sandbox MYROUTER_API_KEY=sandbox" in text
+    assert "MYROUTER_BASE_URL=http://sandbox MYROUTER_API_KEY=local" in text
     assert re.findall(r"<tr><td><code>\[rehearse:(.+?)\]", text) == list(TABLE)
     assert "{{" not in text
 
@@ -587,7 +587,7 @@ def test_the_command_says_where_it_is_and_ctrl_c_ends_it_cleanly(tmp_path: Path)
         process.send_signal(signal.SIGINT)
         out, rest = process.communicate(timeout=10)
 
-    assert line.split(" use ")[1].split() == [f"MYROUTER_BASE_URL={url}", "MYROUTER_API_KEY=sandbox"]
+    assert line.split(" use ")[1].split() == [f"MYROUTER_BASE_URL={url}", "MYROUTER_API_KEY=local"]
     assert (process.returncode, out, rest) == (0, b"", b"")
 
 

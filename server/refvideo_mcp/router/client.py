@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isnan
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -73,7 +74,7 @@ class Router:
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:
             raise self._unreached(error) from error
         except TimeoutError as error:
-            raise uncertain(self.host, f"{self.host} did not answer in {limit:.0f} seconds") from error
+            raise uncertain(self.host, f"{self.host} did not answer in {limit:.3g} seconds") from error
         except httpx2.TimeoutException as error:
             raise uncertain(self.host, f"{self.host} stopped answering") from error
         except (httpx2.TransportError, httpx2.DecodingError) as error:
@@ -174,4 +175,4 @@ def _seconds(retry_after: str | None) -> float | None:
         except (ValueError, OverflowError):
             return None
         seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(0.0, min(seconds, LONGEST_PAUSE_SECONDS)) if seconds == seconds else None  # NaN is no number
+    return max(0.0, min(seconds, LONGEST_PAUSE_SECONDS)) if not isnan(seconds) else None

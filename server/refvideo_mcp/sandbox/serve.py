@@ -91,7 +91,7 @@ async def _run(server: "uvicorn.Server", listener: socket.socket) -> None:
 def serve(host: str = "127.0.0.1", port: int = 8765, seconds: float = 8.0, folder: Path | None = None) -> None:
     """Serves until Ctrl-C. Raises OSError if the port is taken."""
     with contextlib.suppress(KeyboardInterrupt), Sandbox(seconds=seconds, folder=folder, host=host, port=port) as box:
-        sys.stderr.write(f"Sandbox at {box.url} — use MYROUTER_BASE_URL={box.url} MYROUTER_API_KEY=sandbox\n")
+        sys.stderr.write(f"Sandbox at {box.url} — use MYROUTER_BASE_URL={box.url} MYROUTER_API_KEY=local\n")
         sys.stderr.flush()
         # With a time-out, because on Windows a wait without one does not hear Ctrl-C.
         while box.is_running(0.5):

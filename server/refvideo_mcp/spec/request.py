@@ -154,7 +154,7 @@ class ReferenceVideoRequest(SpecModel):
             )
         if missing := [m for m in _unknown_mentions(self) if m.isdigit()]:
             known = _listed(list(dict.fromkeys(ids)), "@")
-            problems.append(f"`prompt` names {_listed(missing, '@')}, but the subjects are {known}")
+            problems.append(f"`prompt`: {_listed(missing, '@')} names no subject; the subjects are {known}")
         if problems:
             raise ValueError(". ".join(problems))
         return self
@@ -196,9 +196,7 @@ def advice(request: ReferenceVideoRequest) -> list[str]:
             len(subject.images) > 3 for subject in request.subjects
         ),
         "The prompt is longer than 2000 characters: its end may be ignored.": len(request.prompt) > 2000,
-        f"The prompt names {_listed(unknown, '@')}, but no subject has that id: it is read as plain words.": bool(
-            unknown
-        ),
+        f"The prompt names {_listed(unknown, '@')}, but no subject has that id.": bool(unknown),
         f"The prompt never names {_listed(unused, '@')}: a subject that is not named may not appear.": bool(unused),
         "voice_id is heard only with audio: true.": voiced and not request.audio,
         "bgm has no effect at 9-10 seconds.": request.bgm and request.duration >= 9,

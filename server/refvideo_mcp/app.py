@@ -1,0 +1,73 @@
+"""Puts a server together from its settings."""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mcp.server.mcpserver import MCPServer
+
+from refvideo_mcp import __version__
+from refvideo_mcp.jobs import Clock, Crew, InFlight, Jobs, Limits
+from refvideo_mcp.ledger import Ledger
+from refvideo_mcp.router import Router, Timeouts
+from refvideo_mcp.settings import Settings
+from refvideo_mcp.tools import INSTRUCTIONS, ServerState, build_tools
+from refvideo_mcp.videos import Videos
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["build_server"]
+
+
+def build_server(
+    settings: Settings,
+    *,
+    in_flight: InFlight | None = None,
+    transport: "httpx2.AsyncBaseTransport | None" = None,
+    clock: Clock | None = None,
+    timeouts: Timeouts | None = None,
+) -> MCPServer[ServerState]:
+    """A server ready to be run by a door, which may count POSTs in flight with `in_flight`.
+
+    `transport` and `clock` stand in for the network and for time; `timeouts` are the router's.
+    """
+    time = clock or Clock()
+
+    @asynccontextmanager
+    async def lifespan(_: MCPServer[ServerState]) -> AsyncIterator[ServerState]:
+        if not settings.api_key:
+            yield ServerState(None, time, max_wait=settings.max_wait)
+            return
+        with ExitStack() as stack:
+            base_url, database = settings.base_url, settings.database
+            if settings.sandbox:
+                from refvideo_mcp.sandbox import Sandbox
+
+                base_url = stack.enter_context(Sandbox()).url
+                folder = stack.enter_context(TemporaryDirectory(prefix="refvideo-", ignore_cleanup_errors=True))
+                database = Path(folder) / "ledger.db"
+            crew = Crew(
+                account=f"local@{urlsplit(base_url).netloc.lower()}",  # on stdio: this user's jobs at one gateway
+                router=Router(base_url, settings.api_key, timeouts=timeouts, transport=transport),
+                ledger=Ledger(database),
+                videos=Videos(settings.output_dir, transport=transport),
+                clock=time,
+                in_flight=in_flight or InFlight(),
+            )
+            limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs)
+            async with Jobs.open(crew, limits) as jobs:
+                yield ServerState(jobs, time, settings.sandbox, settings.max_wait)
+
+    return MCPServer(
+        "refvideo",
+        title="Reference to video",
+        instructions=INSTRUCTIONS,
+        version=__version__,
+        tools=list(build_tools()),
+        log_level=settings.log_level.upper(),  # type: ignore[arg-type]  # read from a list of the same names
+        lifespan=lifespan,
+    )

@@ -1,0 +1,146 @@
+"""`refvideo-mcp demo`: the main job on the sandbox, done as a user's client would do it."""
+
+import shlex
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refvideo_mcp.cli.failed import Failed
+from refvideo_mcp.errors import Refused, clean
+
+if TYPE_CHECKING:
+    from refvideo_mcp.cli.screen import Screen
+
+__all__ = ["demo"]
+
+PROMPT = "@fox follows @lantern home, slow dolly in"
+# With this seed the clip's accents are the colours of the two drawings.
+ORDER = {"duration": 5, "resolution": "720p", "bgm": True, "seed": 33311}
+
+
+def demo(prompt: str | None, images: list[str], out: Path, *, crash: bool = False) -> int:
+    """Make one video in `out` and show it. `images` are `ID=PATH`; without any, two pictures are drawn. With
+    `crash` the server is killed half-way.
+
+    Raises:
+        Refused: an image is none.
+    """
+    try:
+        _show(prompt, images, out, crash=crash)
+    except Failed as error:
+        return _told(str(error))
+    except OSError as error:
+        return _told(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _told(problem: str) -> int:
+    print(f"refvideo-mcp demo: {problem}", file=sys.stderr)
+    return 1
+
+
+def _show(prompt: str | None, images: list[str], out: Path, *, crash: bool) -> None:
+    # What takes long to import is imported here and below: Ctrl-C is quiet meanwhile, too.
+    from refvideo_mcp.cli.screen import Screen, shown
+
+    subjects = _own_subjects(images)
+    if not prompt:
+        prompt = f"{' and '.join(f'@{i}' for i in subjects)} look around, slow dolly in" if subjects else PROMPT
+    screen = Screen()
+    out = out.expanduser().absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    subjects = subjects or _drawn_subjects(out)
+    screen.done("pictures", ", ".join(shown(picture) for views in subjects.values() for picture in views))
+    order = {"prompt": prompt, "subjects": [{"id": i, "images": views} for i, views in subjects.items()], **ORDER}
+    video = _make_video(order, out, screen, crash=crash)
+    screen.video(video, _facts(video))
+    first = next(iter(subjects.values()))[0]
+    screen.next_steps(_command_to_paste(), f"Make a video of {first}: it winks at the camera.")
+
+
+def _own_subjects(images: list[str]) -> dict[str, list[str]]:
+    """Subject id → its pictures, as URLs and absolute paths."""
+    from PIL import Image
+
+    subjects: dict[str, list[str]] = {}
+    for image in images:
+        subject, _, source = (part.strip() for part in image.partition("="))
+        subject = subject.removeprefix("@")
+        if not subject or not source:
+            raise Refused(f"--image {clean(image, 80)} is not ID=PATH.", "For example: --image cat=photos/cat.jpg")
+        if not source.startswith(("https://", "http://")):
+            path = Path(source).expanduser().absolute()
+            try:
+                Image.open(path).close()
+            except (OSError, ValueError, Image.DecompressionBombError):
+                raise Refused(f"--image {clean(image, 80)}: there is no picture at {path}.") from None
+            source = str(path)
+        subjects.setdefault(subject, []).append(source)
+    return subjects
+
+
+def _drawn_subjects(out: Path) -> dict[str, list[str]]:
+    from refvideo_mcp.cli.pictures import PICTURES, save_picture
+
+    return {subject: [str(save_picture(subject, out))] for subject in PICTURES}
+
+
+def _make_video(order: dict[str, Any], out: Path, screen: "Screen", *, crash: bool) -> Path:
+    import anyio
+    from mcp import MCPError
+
+    from refvideo_mcp.cli.talk import talk, talk_through_a_crash
+
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        try:
+            return anyio.run(talk_through_a_crash if crash else talk, order, out, screen, log)
+        except (MCPError, BaseExceptionGroup) as error:
+            match _first(error):
+                case MCPError() as cause:
+                    log.seek(0)
+                    last = (log.read().strip().splitlines() or [""])[-1]
+                    raise Failed(f"the server gave no answer ({cause}). {clean(last)}".rstrip()) from error
+                case Failed() | OSError() | KeyboardInterrupt() as cause:
+                    raise cause from None
+                case _:
+                    raise
+
+
+def _first(error: BaseException) -> BaseException:
+    """The SDK's task groups wrap what happens inside them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _facts(video: Path) -> list[str]:
+    """What the file holds, as read back from it."""
+    size = f"{video.stat().st_size / 1e6:.1f} MB"
+    if video.suffix == ".gif":
+        from PIL import Image, ImageSequence
+
+        with Image.open(video) as picture:
+            seconds = sum(frame.info["duration"] for frame in ImageSequence.Iterator(picture)) / 1000
+            facts = f"{picture.width}x{picture.height}, {seconds:.1f} s, GIF, {size}"
+        return [facts, 'For MP4: pip install "refvideo-mcp[video]"']
+    import av
+
+    with av.open(video) as container:
+        stream = container.streams.video[0]
+        seconds = (container.duration or 0) / av.time_base
+        codec = {"h264": "H.264"}.get(stream.codec.name, stream.codec.name)
+        rate = f"{float(stream.average_rate or 0):g} frames/s"
+        return [f"{stream.width}x{stream.height}, {seconds:.1f} s, {rate}, {codec}, {size}"]
+
+
+def _command_to_paste() -> str:
+    """Registers this very installation, wherever the reader's assistant starts it from."""
+    installed = Path(sysconfig.get_path("scripts"), "refvideo-mcp.exe" if sys.platform == "win32" else "refvideo-mcp")
+    server = [str(installed)] if installed.exists() else [sys.executable, "-m", "refvideo_mcp"]
+    command = ["claude", "mcp", "add", "refvideo", "-e", "MYROUTER_API_KEY=sandbox", "--", *server]
+    return subprocess.list2cmdline(command) if sys.platform == "win32" else shlex.join(command)

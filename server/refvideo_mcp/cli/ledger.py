@@ -1,0 +1,64 @@
+"""`refvideo-mcp release` and `refvideo-mcp forget`: what people may do to the ledger."""
+
+import sys
+import time
+from datetime import datetime
+
+from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.ledger import Job, Ledger
+from refvideo_mcp.settings import Settings
+
+__all__ = ["forget", "release"]
+
+DAY_SECONDS = 24 * 3600.0
+
+
+def release(settings: Settings, key: str) -> int:
+    """Let an uncertain job be sent again, if the person at the terminal says so.
+
+    Raises:
+        Refused: there is no terminal to ask on, or no such job.
+    """
+    ledger = Ledger(settings.database)
+    try:
+        now = time.time()
+        known = [job.at(now) for job in ledger.named(key)]
+        uncertain = [job for job in known if job.state == "uncertain" and not job.released]
+        if not uncertain:
+            raise Refused(f"No uncertain job is called {clean(key, 140)}: there is nothing to release.")
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise Refused("Only a person at a terminal can release a job.", "Run this command in a terminal.")
+        for job in uncertain:
+            if _confirmed(job):
+                ledger.release(job.id)
+                print("Released. The same request is sent when it is made again.")
+            else:
+                print("Left as it is.")
+    finally:
+        ledger.close()
+    return 0
+
+
+def _confirmed(job: Job) -> bool:
+    sent = datetime.fromtimestamp(job.opened_at).astimezone()
+    print(
+        f"Sent {sent:%Y-%m-%d %H:%M} to {job.account.partition('@')[2]}, {job.seconds} s of video:\n"
+        f'  "{clean(job.prompt or "", 160)}"\n'
+        "The router's answer was lost, so the job may exist and be billed. Look for it in the router's console first.\n"
+        "Released, the same request may be paid for twice.",
+        file=sys.stderr,
+    )
+    return input("Type yes to release it: ").strip().lower() == "yes"
+
+
+def forget(settings: Settings, days: float) -> int:
+    """Remove ended jobs older than `days` from the ledger. What was saved on disk stays."""
+    if days < 1:
+        raise Refused("--older-than must be at least 1: the last day counts for the allowance.")
+    ledger = Ledger(settings.database)
+    try:
+        count = ledger.forget(time.time() - days * DAY_SECONDS)
+    finally:
+        ledger.close()
+    print(f"Forgot {count} job{'' if count == 1 else 's'}. Saved videos stay where they are.")
+    return 0

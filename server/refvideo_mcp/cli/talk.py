@@ -1,0 +1,121 @@
+"""The main job as a user's client does it: the real server as a child process, spoken to with the SDK's client."""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import httpx2
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp_types import CallToolResult
+
+from refvideo_mcp.cli.failed import Failed
+from refvideo_mcp.cli.screen import Screen
+from refvideo_mcp.errors import clean
+from refvideo_mcp.sandbox import Sandbox
+
+__all__ = ["talk", "talk_through_a_crash"]
+
+LONGEST_CALL_SECONDS = 90.0
+LONGEST_JOB_SECONDS = 300.0
+
+# What the server needs of our environment beyond the SDK's own short list. No key, and no REFVIDEO_ setting.
+PASSED_ON = ("PYTHONPATH", "TMPDIR")
+
+# The SDK keeps the child's process id to itself.
+TELLING_ITS_PID = (
+    "import os, runpy, sys; open(sys.argv.pop(1), 'w').write(str(os.getpid())); "
+    "runpy.run_module('refvideo_mcp', run_name='__main__', alter_sys=True)"
+)
+
+
+async def talk(order: dict[str, Any], out: Path, screen: Screen, log: TextIO) -> Path:
+    """Start the server on its own sandbox, call both tools, and return where the video is."""
+    arguments = ["serve", "--sandbox", "--output-dir", str(out)]
+    async with _server(arguments, {}, screen, log) as client:
+        job = await _submitted(client, order, screen)
+        return await _waited(client, job, screen)
+
+
+async def talk_through_a_crash(order: dict[str, Any], out: Path, screen: Screen, log: TextIO) -> Path:
+    """The same, but the server is killed once the job is bought, and the next one knows nothing but its ledger."""
+    with Sandbox() as sandbox, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        state = Path(folder)
+        settings = {
+            "MYROUTER_API_KEY": "demo",
+            "MYROUTER_BASE_URL": sandbox.url,
+            "REFVIDEO_DATABASE_URL": f"sqlite:///{state / 'ledger.db'}",
+        }
+        arguments, pid_file = ["serve", "--output-dir", str(out)], state / "pid"
+        with suppress(MCPError):  # of a server that is gone
+            async with _server(arguments, settings, screen, log, pid_file) as client:
+                await _submitted(client, order, screen)
+                pid = int(pid_file.read_text())
+                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+                screen.done("kill -9", f"{pid}: the server is gone, the agent has lost the task id")
+        async with _server(arguments, settings, screen, log) as client:
+            found = _answer(await client.call_tool("list_reference_videos", {"limit": 1}))["jobs"][0]
+            screen.done("list_reference_videos", f"the ledger knows it: {found['task_id']}")
+            video = await _waited(client, found, screen)
+        async with httpx2.AsyncClient() as http:
+            counted = (await http.get(f"{sandbox.url}/sandbox/stats")).json()
+        screen.done("the sandbox counted", f"POSTs: {counted['submits']}, jobs: {counted['accepted']}")
+        return video
+
+
+@asynccontextmanager
+async def _server(
+    arguments: list[str], settings: dict[str, str], screen: Screen, log: TextIO, pid_file: Path | None = None
+) -> AsyncIterator[Client]:
+    """The real server as a child process, connected to as a user's client would."""
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    start = ["-c", TELLING_ITS_PID, str(pid_file)] if pid_file else ["-m", "refvideo_mcp"]
+    server = StdioServerParameters(command=sys.executable, args=["-P", *start, *arguments], env=passed_on | settings)
+    client = Client(stdio_client(server, errlog=log), read_timeout_seconds=LONGEST_CALL_SECONDS)
+    async with AsyncExitStack() as stack:
+        with screen.waiting("server"):
+            await stack.enter_async_context(client)
+        screen.done("server", f"refvideo-mcp {' '.join(arguments[:-2])}, MCP {client.protocol_version}")
+        yield client
+
+
+async def _submitted(client: Client, order: dict[str, Any], screen: Screen) -> dict[str, Any]:
+    with screen.waiting("generate_reference_video"):
+        job = _answer(await client.call_tool("generate_reference_video", order))
+    screen.done("generate_reference_video", f'"{clean(order["prompt"], 100)}"')
+    return job
+
+
+async def _waited(client: Client, job: dict[str, Any], screen: Screen) -> Path:
+    started = time.monotonic()
+    with screen.waiting("get_task_result") as show:
+
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            show(message or f"{progress:.0f} s")
+
+        done = False
+        while not done:
+            if time.monotonic() - started > LONGEST_JOB_SECONDS:
+                raise Failed(f"job {job['task_id']} is still {job['state']} after {LONGEST_JOB_SECONDS:.0f} s.")
+            question = {"task_id": job["task_id"]}
+            job = _answer(await client.call_tool("get_task_result", question, progress_callback=on_progress))
+            done = job["state"] == "succeeded"
+    screen.done("get_task_result", f"succeeded after {time.monotonic() - started:.0f} s")
+    saved = job["videos"][0].get("saved_to")
+    if saved is None:
+        raise Failed(f"the video could not be saved: {job['next_step']}")
+    return Path(saved)
+
+
+def _answer(result: CallToolResult) -> dict[str, Any]:
+    """The structured content of a tool's answer."""
+    if result.is_error or result.structured_content is None:
+        raise Failed(" ".join(part.text for part in result.content if part.type == "text"))
+    content: dict[str, Any] = result.structured_content
+    return content

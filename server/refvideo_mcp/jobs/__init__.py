@@ -1,0 +1,8 @@
+"""The domain: submit once, wait together, collect. No MCP, no HTTP and no SQL in sight."""
+
+from refvideo_mcp.jobs.clock import Clock
+from refvideo_mcp.jobs.crew import Crew, InFlight
+from refvideo_mcp.jobs.jobs import Jobs, Submission
+from refvideo_mcp.jobs.rules import Limits, UncertainTwin
+
+__all__ = ["Clock", "Crew", "InFlight", "Jobs", "Limits", "Submission", "UncertainTwin"]

@@ -1,0 +1,67 @@
+"""What the following of jobs works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from refvideo_mcp.jobs.clock import Clock
+from refvideo_mcp.ledger import Ledger
+from refvideo_mcp.router import Router
+from refvideo_mcp.videos import Videos
+
+__all__ = ["Crew", "InFlight"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MOST_REQUESTS = 20
+MOST_DOWNLOADS = 3
+
+
+class InFlight:
+    """How many POSTs are on their way: a process that ends now would lose their answers."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._landed: list[Callable[[], None]] = []
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+        while self.count == 0 and self._landed:
+            self._landed.pop()()
+
+    def when_landed(self, call: Callable[[], None]) -> None:
+        """Call back once, as soon as none is on its way."""
+        if self.count == 0:
+            call()
+        else:
+            self._landed.append(call)
+
+
+@dataclass
+class Crew:
+    """One account's router, store and time, shared by all its watches."""
+
+    account: str
+    router: Router
+    ledger: Ledger
+    videos: Videos
+    clock: Clock
+    in_flight: InFlight
+    requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
+    downloads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_DOWNLOADS))
+    _ledger_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
+
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function of the ledger in a thread of its own: slow pictures must not hold it up.
+
+        Raises:
+            Refused: the ledger cannot be used.
+        """
+        return await anyio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._ledger_threads)

@@ -1,0 +1,119 @@
+"""Whether a call opens a job, joins an earlier one, or is refused. Pure: decided on what the ledger holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from refvideo_mcp.errors import Refused
+from refvideo_mcp.ledger import OPEN, Draft, Job
+
+__all__ = ["Limits", "UncertainTwin", "decide", "is_recent", "seconds_left", "twins_of"]
+
+DAY_SECONDS = 24 * 3600.0
+TWIN_SECONDS = 600.0
+OPEN_SECONDS = 2 * 3600.0
+NOTHING = "Nothing was sent or bought."
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The allowance: seconds of video in any 24 hours, and jobs open at once. 0 = no limit."""
+
+    seconds_per_day: int = 300
+    open_jobs: int = 10
+
+
+class UncertainTwin(Refused):
+    """The same job may exist already; only the user may let it be sent again."""
+
+    def __init__(self, twin: Job):
+        super().__init__(
+            f"An identical job ({twin.key}) was sent minutes ago and its answer was lost: it may exist and be billed.",
+            "This call sent nothing. Do not submit the job again. Tell the user, and ask them to look for it in the "
+            "router's console.",
+        )
+        self.twin = twin
+
+
+def decide(draft: Draft, known: Sequence[Job], now: float, limits: Limits, busy: frozenset[str]) -> Job | Draft:
+    """The job that this call already is, or the draft to open, with its warnings.
+
+    `known` are the account's jobs of the last day, newest first, as they stand now. `busy` are the ids of jobs whose
+    own caller began within the last seconds and still waits here: an identical call beside it wants another take.
+
+    Raises:
+        UncertainTwin: it may have been bought already.
+        Refused: the key was used for something else, or the allowance is used up.
+    """
+    for job in known:
+        if job.key == draft.key and job.holds_key:
+            if job.fingerprint == draft.fingerprint:
+                return job
+            names = _difference(draft, job)
+            raise Refused(
+                f"The idempotency_key was used for another job ({job.handle}), which differs in: {names}.",
+                f"Use a new key for a new job. {NOTHING}",
+            )
+    for twin in twins_of(draft, known, now):
+        raise UncertainTwin(twin)
+    if not draft.key_given:
+        for job in reversed(known):
+            lost = job.state not in ("rejected", "uncertain") and not job.delivered and job.id not in busy
+            if lost and job.fingerprint == draft.fingerprint and now - job.opened_at < TWIN_SECONDS:
+                return job
+    _check_allowance(draft, known, now, limits)
+    doubtful = [job for job in known if job.state == "uncertain" and job.pictures == draft.pictures]
+    names = ", ".join(job.key for job in doubtful[:3])
+    warning = f"A job with the same pictures may exist already, its answer was lost: {names}."
+    return replace(draft, warnings=(*([warning] if doubtful else []), *draft.warnings))
+
+
+def twins_of(draft: Draft, known: Sequence[Job], now: float) -> list[Job]:
+    """Identical jobs that became uncertain minutes ago and that the user has not released, newest first."""
+    doubtful = (job for job in known if job.state == "uncertain" and not job.released and is_recent(job, now))
+    return [job for job in doubtful if job.fingerprint == draft.fingerprint]
+
+
+def is_recent(job: Job, now: float) -> bool:
+    return now - job.changed_at < TWIN_SECONDS
+
+
+def seconds_left(known: Sequence[Job], limits: Limits) -> int | None:
+    """Seconds of video left of today's allowance; None where there is no limit."""
+    return max(0, limits.seconds_per_day - _used(known)) if limits.seconds_per_day else None
+
+
+def _used(known: Sequence[Job]) -> int:
+    return sum(job.seconds for job in known if job.state != "rejected")
+
+
+def _check_allowance(draft: Draft, known: Sequence[Job], now: float, limits: Limits) -> None:
+    used = _used(known)
+    if limits.seconds_per_day and used + draft.seconds > limits.seconds_per_day:
+        raise Refused(
+            f"The allowance of {limits.seconds_per_day} seconds of video in 24 hours leaves "
+            f"{max(0, limits.seconds_per_day - used)}, and this job takes {draft.seconds}. {NOTHING}",
+            f"Tell the user: {_when_free(draft, known, used, limits)}"
+            "the setting REFVIDEO_MAX_SECONDS_PER_DAY raises it.",
+        )
+    still_open = [job for job in known if job.state in OPEN and now - job.opened_at < OPEN_SECONDS]
+    if limits.open_jobs and len(still_open) >= limits.open_jobs:
+        raise Refused(
+            f"{len(still_open)} jobs are open, and {limits.open_jobs} is the limit. {NOTHING}",
+            f'Wait for one with get_task_result, for example task_id "{still_open[-1].handle}"; '
+            "the setting REFVIDEO_MAX_OPEN_JOBS raises the limit.",
+        )
+
+
+def _when_free(draft: Draft, known: Sequence[Job], used: int, limits: Limits) -> str:
+    for job in reversed([job for job in known if job.state != "rejected"]):
+        used -= job.seconds
+        if used + draft.seconds <= limits.seconds_per_day:
+            freed = datetime.fromtimestamp(job.opened_at + DAY_SECONDS).astimezone()
+            return f"enough is free again at {freed:%Y-%m-%d %H:%M %Z}; "
+    return ""
+
+
+def _difference(draft: Draft, job: Job) -> str:
+    before = job.request or {}
+    return ", ".join(sorted(n for n in draft.request.keys() | before if draft.request.get(n) != before.get(n)))

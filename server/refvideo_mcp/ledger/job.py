@@ -1,0 +1,132 @@
+"""What is remembered of one job."""
+
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from refvideo_mcp.spec import JobState, TaskResult
+
+__all__ = ["ENDED", "OPEN", "Draft", "Job", "Video"]
+
+OPEN: frozenset[JobState] = frozenset({"submitting", "queued", "processing"})
+ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "rejected", "uncertain"})
+
+
+@dataclass(frozen=True)
+class Video:
+    """A finished video's presigned link. `expires_at` is epoch seconds."""
+
+    url: str
+    expires_at: float
+    type: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A job about to be submitted.
+
+    `request` is the router's body with every picture replaced by its hash and size. `fingerprint` is the same for
+    identical requests, `pictures` for the same pictures under other words. `key` is the caller's own, or made here.
+    """
+
+    account: str
+    request: dict[str, Any]
+    fingerprint: str
+    pictures: str
+    seconds: int
+    key: str = field(default_factory=lambda: f"job-{uuid.uuid4().hex}")
+    key_given: bool = False
+    save_to: str | None = None
+    warnings: tuple[str, ...] = ()
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of the ledger. Times are epoch seconds; `request` is None for a job that another program submitted.
+
+    `key` is "" only for such a job.
+    """
+
+    id: str
+    account: str
+    key: str = ""
+    key_given: bool = False
+    state: JobState = "submitting"
+    task_id: str | None = None
+    request: dict[str, Any] | None = None
+    fingerprint: str = ""
+    pictures: str = ""
+    seconds: int = 0
+    opened_at: float = 0.0
+    submit_deadline: float = 0.0
+    changed_at: float = 0.0
+    last_asked_at: float | None = None
+    saving_until: float | None = None
+    delivered: bool = False
+    told: bool = False
+    released: bool = False
+    save_to: str | None = None
+    saved_to: str | None = None
+    not_saved: str | None = None
+    progress_percent: int | None = None
+    eta_seconds: int | None = None
+    raw_status: str | None = None
+    reason: str | None = None
+    seed: int | None = None
+    videos: tuple[Video, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def holds_key(self) -> bool:
+        """Whether its key still means this job: not once it was rejected, or released by the user."""
+        return self.state != "rejected" and not self.released
+
+    @property
+    def prompt(self) -> str | None:
+        return self.request.get("prompt") if self.request else None
+
+    @property
+    def handle(self) -> str:
+        """What an agent can ask for it by: the task id, or until there is one the key."""
+        return self.task_id or self.key
+
+    def at(self, now: float) -> "Job":
+        """The job as it stands at `now`: a submission without an answer by its deadline is uncertain."""
+        if self.state == "submitting" and now > self.submit_deadline:
+            return replace(
+                self,
+                state="uncertain",
+                changed_at=self.submit_deadline,
+                reason="The answer to this submission never arrived. "
+                "The job may have been accepted and billed all the same.",
+            )
+        return self
+
+    def after(self, result: TaskResult, asked_at: float) -> "Job":
+        """The job as the router's answer of `asked_at` leaves it. A finished job stays finished."""
+        state = result.state
+        links = tuple(
+            Video(v.video_url, v.expires_at(asked_at).timestamp(), v.video_type.lower() or "mp4") for v in result.links
+        )
+        reason = (result.task.reason or "no reason given") if state == "failed" else None
+        if state == "succeeded" and not links:
+            state, reason = "failed", "it ended without a video"
+        if self.state in ("succeeded", "failed") and state != "succeeded":
+            return self
+        percent = result.task.progress_percent
+        return replace(
+            self,
+            state=state,
+            changed_at=self.changed_at if state == self.state else asked_at,
+            progress_percent=None if percent is None else min(percent, 100),
+            eta_seconds=result.task.eta or None,
+            raw_status=result.raw_status,
+            reason=reason,
+            seed=result.extra.seed if result.extra.seed is not None else self.seed,
+            videos=links,
+        )

@@ -1,0 +1,50 @@
+"""The stdio door: what an MCP client's configuration runs."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import anyio
+
+from refvideo_mcp.app import build_server
+from refvideo_mcp.jobs import InFlight
+from refvideo_mcp.logs import configure_logging
+from refvideo_mcp.settings import Settings
+
+__all__ = ["serve"]
+
+PATIENCE_SECONDS = 30.0
+
+
+def serve(settings: Settings) -> None:
+    """Speak MCP on stdin and stdout until stdin closes. A signal ends the process."""
+    configure_logging(settings)
+    if sys.stdin.isatty():
+        sys.stderr.write(
+            "refvideo-mcp speaks MCP here, on stdin and stdout: an AI client starts it. Ctrl-C ends it.\n"
+            "To see a video made, run: refvideo-mcp demo. For everything else: refvideo-mcp --help\n"
+        )
+    in_flight = InFlight()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _ending(in_flight))
+    anyio.run(build_server(settings, in_flight=in_flight).run_stdio_async)
+
+
+def _ending(in_flight: InFlight) -> Callable[[int, FrameType | None], None]:
+    """A signal handler: the first signal ends the process at once, or when the POSTs in flight are answered."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        # Not an exception: a thread blocked in reading stdin would keep the interpreter from ending.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if in_flight.count:
+            sys.stderr.write("refvideo-mcp: a job is being submitted; ending when the router has answered.\n")
+            timer = threading.Timer(PATIENCE_SECONDS, os._exit, [128 + number])
+            timer.daemon = True
+            timer.start()
+        in_flight.when_landed(lambda: os._exit(128 + number))
+
+    return end

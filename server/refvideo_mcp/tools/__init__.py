@@ -1,0 +1,52 @@
+"""The MCP tools."""
+
+from mcp_types import ToolAnnotations
+
+from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
+from refvideo_mcp.tools.calls import ServerState, generate_reference_video, get_task_result, list_reference_videos
+from refvideo_mcp.tools.spec_tool import SpecTool
+
+__all__ = ["INSTRUCTIONS", "ServerState", "build_tools"]
+
+INSTRUCTIONS = (
+    "Makes short videos that keep the people or things of reference pictures. Two steps: "
+    "generate_reference_video starts a paid job and returns a task_id; get_task_result waits for it, free of charge. "
+    "One subject per person or thing; name each as @id in the prompt. "
+    "Pictures pasted into the chat cannot be read here: ask for a file path or URL. "
+    "Never start a second job because the first is slow: call get_task_result again. "
+    "When the video is ready, tell the user where the file is. list_reference_videos finds lost task ids."
+)
+
+
+def build_tools() -> list[SpecTool]:
+    return [
+        SpecTool.build(
+            generate_reference_video,
+            GenerateCall,
+            JobAnswer,
+            "Start ONE paid job: a 1-10 s video that keeps the people or things in your reference pictures. "
+            "Returns a task_id at once; the video takes 0.5-5 minutes. Then call get_task_result, which waits for you. "
+            "Never call this again because a job is slow.",
+            "Generate a reference video",
+            ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True),
+        ),
+        SpecTool.build(
+            get_task_result,
+            ResultCall,
+            JobAnswer,
+            "Wait for a job and get its video, already saved to disk where possible. Free. If it is not ready in time "
+            "you get its state: just call again, do not sleep between calls. "
+            "A link that died: call again for a fresh one.",
+            "Get a video job's result",
+            ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True),
+        ),
+        SpecTool.build(
+            list_reference_videos,
+            ListCall,
+            JobList,
+            "Recent jobs and their saved files, newest first. Use it when a task_id is lost or the user speaks of an "
+            "earlier video. Free.",
+            "List video jobs",
+            ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
+        ),
+    ]

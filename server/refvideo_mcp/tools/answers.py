@@ -1,0 +1,144 @@
+"""Jobs, as the agent reads them: one text that is enough alone, one structure that is enough alone."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
+
+from refvideo_mcp.errors import REASONS, clean
+from refvideo_mcp.ledger import Job
+from refvideo_mcp.spec import JobAnswer, JobList, JobSummary, VideoAnswer
+
+__all__ = ["job_list", "job_result", "news", "progress_message"]
+
+RESOURCE_LINKS_SINCE = "2025-06-18"
+
+
+def job_result(job: Job, *, sign: str, protocol: str, before: str = "", after: str = "") -> CallToolResult:
+    """The answer about a job. `sign` begins it; `before` and `after` are sentences around what to do next."""
+    outcome, next_step = _told(job)
+    next_step = f"{next_step} {after}".strip()
+    warned = f"Note: {job.warnings[0]}" if job.warnings and not job.ended else ""
+    more = f"(+{len(job.warnings) - 1} more notes.)" if warned and len(job.warnings) > 1 else ""
+    text = " ".join(part for part in (outcome, before, warned, more, next_step) if part)
+    content: list[ContentBlock] = [TextContent(type="text", text=sign + text)]
+    if job.saved_to and protocol >= RESOURCE_LINKS_SINCE:
+        file = Path(job.saved_to)
+        mime = "image/gif" if file.suffix == ".gif" else "video/mp4"
+        content.append(ResourceLink(type="resource_link", uri=file.as_uri(), name=file.name, mime_type=mime))
+    answer = JobAnswer(
+        task_id=job.task_id,
+        idempotency_key=None if job.task_id else job.key,
+        state=job.state,
+        progress_percent=None if job.ended else job.progress_percent,
+        eta_seconds=None if job.ended else job.eta_seconds,
+        raw_status=clean(job.raw_status, 80) if job.raw_status else None,
+        reason=clean(job.reason) if job.reason else None,
+        seed=job.seed,
+        videos=_videos(job) or None,
+        warnings=list(job.warnings) or None,
+        next_step=sign + f"{before} {next_step}".strip(),
+    )
+    return CallToolResult(
+        content=content,
+        structured_content=answer.model_dump(mode="json", exclude_none=True),
+        is_error=job.state == "failed",
+    )
+
+
+def job_list(jobs: Sequence[Job], *, sign: str, after: str = "") -> CallToolResult:
+    """The answer about several jobs, newest first."""
+    next_step = "get_task_result with a task_id waits for that job or gives its link." if jobs else "Nothing to do."
+    next_step = f"{next_step} {after}".strip()
+    lines = [_count(len(jobs)), *map(_line, jobs), next_step]
+    answer = JobList(jobs=[_summary(job) for job in jobs], next_step=sign + next_step)
+    return CallToolResult(
+        content=[TextContent(type="text", text=sign + "\n".join(lines))],
+        structured_content=answer.model_dump(mode="json", exclude_none=True),
+    )
+
+
+def _count(jobs: int) -> str:
+    return "No jobs yet." if jobs == 0 else "The newest job:" if jobs == 1 else f"The {jobs} newest jobs:"
+
+
+def news(finished: Sequence[Job]) -> str:
+    """The sentence about videos that were finished while nobody asked."""
+    if not finished:
+        return ""
+    shown = ", ".join(job.saved_to or job.handle for job in finished[:3])
+    rest = f" and {len(finished) - 3} more" if len(finished) > 3 else ""
+    videos = "1 more video" if len(finished) == 1 else f"{len(finished)} more videos"
+    return f"Since you last looked, {videos} finished: {shown}{rest}."
+
+
+def progress_message(job: Job) -> str:
+    percent = f", {job.progress_percent} %" if job.progress_percent and not job.ended else ""
+    return f"{job.state}{percent}" if job.state != "succeeded" else "succeeded, saving the video"
+
+
+def _told(job: Job) -> tuple[str, str]:
+    """What happened, and what to do next."""
+    match job.state:
+        case "succeeded" if job.saved_to:
+            return (
+                f"Done: the video is saved at {job.saved_to} (job {job.task_id}).",
+                "Tell the user where the file is.",
+            )
+        case "succeeded":
+            video = job.videos[0]
+            until = f"{datetime.fromtimestamp(video.expires_at, UTC):%H:%M} UTC"
+            return (
+                f"Done: {video.url} (the link dies about {until}; job {job.task_id}). {job.not_saved or ''}".rstrip(),
+                "Give the user this link now. Call get_task_result again for a fresh one.",
+            )
+        case "failed":
+            advice = REASONS.get(job.reason or "", REASONS["TASK_FAILED"]).format(host="the router")
+            return f'Job {job.task_id} failed: "{clean(job.reason or "")}".', advice
+        case "submitting":
+            return (
+                f"The router has not answered the submission yet (idempotency_key {job.key}); it goes on.",
+                f'Call get_task_result with task_id "{job.key}": it waits. Do not submit again.',
+            )
+        case _:
+            unknown = f' (the router says "{clean(job.raw_status, 80)}")' if job.raw_status else ""
+            percent = f", {job.progress_percent} %" if job.progress_percent else ""
+            return (
+                f"Job {job.task_id} is {job.state}{percent}{unknown}. A video takes 0.5-5 minutes.",
+                f'Call get_task_result with task_id "{job.task_id}": it waits. Do not submit again.',
+            )
+
+
+def _videos(job: Job) -> list[VideoAnswer]:
+    return [
+        VideoAnswer(
+            url=video.url,
+            expires_at=datetime.fromtimestamp(video.expires_at, UTC).isoformat(timespec="seconds"),
+            type=video.type,
+            saved_to=job.saved_to if place == 0 else None,
+        )
+        for place, video in enumerate(job.videos)
+    ]
+
+
+def _summary(job: Job) -> JobSummary:
+    return JobSummary(
+        task_id=job.task_id,
+        idempotency_key=None if job.task_id else job.key,
+        state=job.state,
+        submitted_at=_when(job),
+        prompt=clean(job.prompt, 80) if job.prompt else None,
+        saved_to=job.saved_to,
+        reason=clean(job.reason, 160) if job.reason else None,
+    )
+
+
+def _line(job: Job) -> str:
+    prompt = f' "{clean(job.prompt, 60)}"' if job.prompt else ""
+    end = f" -> {job.saved_to}" if job.saved_to else ""
+    return f"{_when(job)} {job.state} {job.handle}{prompt}{end}"
+
+
+def _when(job: Job) -> str:
+    return datetime.fromtimestamp(job.opened_at).astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,77 @@
+"""A tool whose arguments are one model of the request spec, flat on the wire."""
+
+import math
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import BaseModel, ConfigDict
+
+from refvideo_mcp.errors import Refused, RefvideoError
+from refvideo_mcp.spec import SpecModel, portable_schema, read_arguments
+
+__all__ = ["SpecTool", "begin"]
+
+QUESTION_SECONDS = 40.0
+
+_questions: ContextVar[tuple[anyio.CancelScope, float]] = ContextVar("_questions")
+
+
+def begin() -> float:
+    """Say that the questions to the user are over and the tool's own work begins; the steady time the call arrived."""
+    scope, arrived = _questions.get()
+    scope.deadline = math.inf
+    return arrived
+
+
+class SpecTool(Tool):
+    """Publishes the model's portable schema, validates with the model, and speaks our errors in one place."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    spec: type[SpecModel]
+
+    @classmethod
+    def build(
+        cls,
+        fn: Callable[..., Any],
+        spec: type[SpecModel],
+        answer: type[BaseModel],
+        description: str,
+        title: str,
+        annotations: ToolAnnotations,
+    ) -> "SpecTool":
+        """A tool for `async def fn(call: spec, ctx: Context) -> Annotated[CallToolResult, answer]`."""
+        tool = Tool.from_function(fn, description=description, title=title, annotations=annotations)
+        fields = {name: getattr(tool, name) for name in Tool.model_fields}  # `model_dump` leaves the function out
+        fields["parameters"] = portable_schema(spec)
+        fields["fn_metadata"].output_schema = portable_schema(answer)
+        return cls(**fields, spec=spec)
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
+        state = context.request_context.lifespan_context
+        try:
+            call = read_arguments(self.spec, arguments)
+            with anyio.move_on_after(QUESTION_SECONDS) as questions:
+                _questions.set((questions, state.clock.steady()))
+                return await super().run({"call": call}, context, convert_result)
+            raise Refused(
+                "Nobody answered the question in time.", "Nothing was sent or bought: ask the user, then call."
+            )
+        except RefvideoError as error:
+            return _spoken(error, state.sandbox)
+        except UnexpectedToolError as error:
+            if isinstance(error.__cause__, RefvideoError):
+                return _spoken(error.__cause__, state.sandbox)
+            raise
+
+
+def _spoken(error: RefvideoError, sandbox: bool) -> CallToolResult:
+    sign = "[sandbox] " if sandbox else ""
+    task = f" Job: {error.task_id}." if error.task_id and error.task_id not in str(error) else ""
+    return CallToolResult(content=[TextContent(type="text", text=f"{sign}{error}{task}")], is_error=True)

@@ -1,0 +1,51 @@
+"""What the README says is what the program does."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import refvideo_mcp.settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table below a heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_tool_table_names_every_tool_with_its_arguments() -> None:
+    documented = {row[0].strip("`"): re.findall(r"`(\w+)`", row[2]) for row in rows("Tools")}
+    entries = [json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "tool_schemas").glob("*.json")]
+    assert {name: sorted(arguments) for name, arguments in documented.items()} == {
+        entry["name"]: sorted(entry["inputSchema"]["properties"]) for entry in entries
+    }
+
+
+def test_the_settings_table_names_every_variable_that_is_read() -> None:
+    source = Path(refvideo_mcp.settings.__file__).read_text(encoding="utf-8")
+    read = set(re.findall(r'"((?:MYROUTER|REFVIDEO)_[A-Z_]+)"', source))
+    assert {row[0].strip("`") for row in rows("Settings")} == read
+
+
+def test_the_command_table_names_every_command() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "refvideo_mcp", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    commands = set(re.findall(r"^    (\w+) ", shown, re.MULTILINE))
+    documented = {name for row in rows("Commands") for name in re.findall(r"refvideo-mcp (\w+)`", row[0])}
+    assert documented == commands
+
+
+def test_there_are_exactly_two_setup_commands() -> None:
+    assert len(re.findall(r"^<!-- (?:demo|test) command -->$", README, re.MULTILINE)) == 2
+
+
+def test_every_linked_file_exists() -> None:
+    linked = re.findall(r"\]\(((?!https?:)[^)#]+)\)", README)
+    assert [name for name in linked if not (ROOT / name).exists()] == []

@@ -1,0 +1,102 @@
+"""The stdio door, as clients start it: a child process on the sandbox, in both protocol eras."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp_types import TextContent
+from PIL import Image
+
+from command_line import COMMAND, environment, run
+
+pytestmark = pytest.mark.anyio
+
+ORDER = {"prompt": "@1 hums", "duration": 1, "resolution": "540p", "aspect_ratio": "1:1", "audio": True, "seed": 1}
+
+
+def on_the_sandbox(folder: Path) -> StdioServerParameters:
+    arguments = ["-m", "refvideo_mcp", "serve", "--sandbox", "--output-dir", str(folder / "videos")]
+    return StdioServerParameters(command=sys.executable, args=arguments)
+
+
+@pytest.mark.parametrize("era", ["legacy", "2026-07-28"])
+async def test_a_client_gets_a_video_that_plays(tmp_path: Path, era: str) -> None:
+    Image.new("RGB", (300, 300), "teal").save(tmp_path / "bird.png")
+    seen: list[tuple[float, str | None]] = []
+
+    async def progressed(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, message))
+
+    async with Client(on_the_sandbox(tmp_path), mode=era) as client:
+        started = await client.call_tool(
+            "generate_reference_video", ORDER | {"subjects": [{"images": [str(tmp_path / "bird.png")]}]}
+        )
+        assert started.structured_content is not None
+        task_id = started.structured_content["task_id"]
+        finished = await client.call_tool("get_task_result", {"task_id": task_id}, progress_callback=progressed)
+
+    (file,) = (tmp_path / "videos").iterdir()
+    first = finished.content[0]
+    assert isinstance(first, TextContent)
+    assert first.text == (
+        f"[sandbox] Done: the video is saved at {file} (job {task_id}). Tell the user where the file is."
+    )
+    with av.open(str(file)) as video:
+        stream = video.streams.video[0]
+        assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 540, 540)
+        assert sum(1 for _ in video.decode(stream)) == 24
+        assert len(video.streams.audio) == 1
+    assert seen
+    assert [progress for progress, _ in seen] == sorted({progress for progress, _ in seen})
+
+
+def talk(*messages: dict[str, Any]) -> list[dict[str, Any]]:
+    """Send these messages on stdin and return what came on stdout, every line of which must be a message."""
+    sent = "".join(json.dumps({"jsonrpc": "2.0"} | message) + "\n" for message in messages)
+    with subprocess.Popen(
+        [*COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(sent)
+        server.stdin.flush()
+        wanted = sum("id" in message for message in messages)
+        answers = [json.loads(server.stdout.readline()) for _ in range(wanted)]
+        server.stdin.close()
+        assert server.stdout.read() == ""
+    return answers
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+def test_a_client_of_every_revision_is_served(revision: str) -> None:
+    client = {"name": "a script", "version": "1"}
+    hello, listed = talk(
+        {
+            "id": 1,
+            "method": "initialize",
+            "params": {"protocolVersion": revision, "capabilities": {}, "clientInfo": client},
+        },
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/list"},
+    )
+    assert hello["result"]["protocolVersion"] == revision
+    assert len(hello["result"]["instructions"].split()) <= 120
+    assert [tool["name"] for tool in listed["result"]["tools"]] == [
+        "generate_reference_video",
+        "get_task_result",
+        "list_reference_videos",
+    ]
+
+
+def test_a_setting_that_cannot_be_used_is_one_line_on_stderr() -> None:
+    result = run("serve", MYROUTER_BASE_URL="http://router.example")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        "refvideo-mcp: MYROUTER_BASE_URL must be https (http only for this machine), or the key could be read.\n"
+    )
