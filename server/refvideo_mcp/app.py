@@ -20,7 +20,46 @@ from refvideo_mcp.videos import Videos
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["build_server"]
+__all__ = ["build_server", "running"]
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    *,
+    in_flight: InFlight | None = None,
+    transport: "httpx2.AsyncBaseTransport | None" = None,
+    clock: Clock | None = None,
+    timeouts: Timeouts | None = None,
+) -> AsyncIterator[ServerState]:
+    """Everything behind the tools, for as long as the block runs; the command line works with the same.
+
+    `in_flight` counts the POSTs on their way. `transport` and `clock` stand in for the network and for time; `timeouts`
+    are the router's.
+    """
+    time = clock or Clock()
+    if not settings.api_key:
+        yield ServerState(None, time, max_wait=settings.max_wait)
+        return
+    with ExitStack() as stack:
+        base_url, database = settings.base_url, settings.database
+        if settings.sandbox:
+            from refvideo_mcp.sandbox import Sandbox
+
+            base_url = stack.enter_context(Sandbox()).url
+            folder = stack.enter_context(TemporaryDirectory(prefix="refvideo-", ignore_cleanup_errors=True))
+            database = Path(folder) / "ledger.db"
+        crew = Crew(
+            account=f"local@{urlsplit(base_url).netloc.lower()}",  # on stdio: this user's jobs at one gateway
+            router=Router(base_url, settings.api_key, timeouts=timeouts, transport=transport),
+            ledger=Ledger(database),
+            videos=Videos(settings.output_dir, transport=transport),
+            clock=time,
+            in_flight=in_flight or InFlight(),
+        )
+        limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs)
+        async with Jobs.open(crew, limits) as jobs:
+            yield ServerState(jobs, time, settings.sandbox, settings.max_wait)
 
 
 def build_server(
@@ -31,36 +70,13 @@ def build_server(
     clock: Clock | None = None,
     timeouts: Timeouts | None = None,
 ) -> MCPServer[ServerState]:
-    """A server ready to be run by a door, which may count POSTs in flight with `in_flight`.
-
-    `transport` and `clock` stand in for the network and for time; `timeouts` are the router's.
-    """
-    time = clock or Clock()
+    """A server ready to be run by a door; `running` says what the arguments are."""
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[ServerState]) -> AsyncIterator[ServerState]:
-        if not settings.api_key:
-            yield ServerState(None, time, max_wait=settings.max_wait)
-            return
-        with ExitStack() as stack:
-            base_url, database = settings.base_url, settings.database
-            if settings.sandbox:
-                from refvideo_mcp.sandbox import Sandbox
-
-                base_url = stack.enter_context(Sandbox()).url
-                folder = stack.enter_context(TemporaryDirectory(prefix="refvideo-", ignore_cleanup_errors=True))
-                database = Path(folder) / "ledger.db"
-            crew = Crew(
-                account=f"local@{urlsplit(base_url).netloc.lower()}",  # on stdio: this user's jobs at one gateway
-                router=Router(base_url, settings.api_key, timeouts=timeouts, transport=transport),
-                ledger=Ledger(database),
-                videos=Videos(settings.output_dir, transport=transport),
-                clock=time,
-                in_flight=in_flight or InFlight(),
-            )
-            limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs)
-            async with Jobs.open(crew, limits) as jobs:
-                yield ServerState(jobs, time, settings.sandbox, settings.max_wait)
+        parts = running(settings, in_flight=in_flight, transport=transport, clock=clock, timeouts=timeouts)
+        async with parts as state:
+            yield state
 
     return MCPServer(
         "refvideo",
