@@ -120,7 +120,7 @@ _REMEDIES = {
         "it may not be opened; ask the user to mend its permissions or to set REFVIDEO_DATABASE_URL"
     ),
     ("SQLITE_CANTOPEN", "ENOENT", "ENOTDIR", "EEXIST"): (
-        "it cannot be opened; ask the user to check its folder or to set REFVIDEO_DATABASE_URL"
+        "it cannot be opened; ask the user to check its folder and permissions or to set REFVIDEO_DATABASE_URL"
     ),
     ("SQLITE_BUSY", "SQLITE_LOCKED", "55P03"): "another program holds it locked; try again in a minute",
     ("SQLITE_IOERR", "EIO"): "the disk is full or reports errors; ask the user to check it",
