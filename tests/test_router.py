@@ -9,13 +9,14 @@ from typing import Any
 import httpx2
 import pytest
 
+import marker
 from refvideo_mcp import __version__
 from refvideo_mcp.errors import RefvideoError, Rejected, Unavailable, Uncertain, UnknownTask
 from refvideo_mcp.router import Router
 
 pytestmark = pytest.mark.anyio
 
-KEY = "sk-very-secret/key+1"
+KEY = f"{marker.KEY}/key+1"
 HOST = "router.example"
 BODY = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://pictures.example/é.png"]}], "duration": 5}
 ACCEPTED = {"task_id": "t-1", "provider_request_id": "p-1"}

@@ -13,6 +13,7 @@ from mcp import Client
 from mcp_types import CallToolResult, ResourceLink, TextContent
 from PIL import Image
 
+from marker import KEY
 from refvideo_mcp.app import build_server
 from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
@@ -21,7 +22,6 @@ pytestmark = pytest.mark.anyio
 
 MP4 = b"\x00\x00\x00\x18ftypisom" + bytes(64)
 ERAS = pytest.mark.parametrize("era", ["legacy", "2026-07-28"])
-KEY = "sk-marker-key-of-the-tool-tests"
 LINK = "https://cdn.example/clip.mp4?signature=1"
 Answer = Callable[[httpx2.Request], httpx2.Response]
 

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import anyio
 import anyio.abc
@@ -23,7 +22,7 @@ from refvideo_mcp.images import with_images
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import draft_of
 from refvideo_mcp.jobs.rules import Limits, decide, is_recent, seconds_left, twins_of
-from refvideo_mcp.jobs.watch import Watch
+from refvideo_mcp.jobs.watch import Watch, is_kept
 from refvideo_mcp.ledger import Draft, Job
 from refvideo_mcp.spec import JobState, ReferenceVideoRequest, advice
 
@@ -32,6 +31,8 @@ __all__ = ["Jobs", "Submission"]
 ANSWER_SECONDS = 45.0
 SUBMIT_SECONDS = 120.0
 DELIVERED_SECONDS = 10.0
+# A process that is killed within that time may not have got its answer out.
+ON_ITS_WAY_SECONDS = 1.0
 TOGETHER_SECONDS = 5.0
 PROGRESS_SECONDS = 5.0
 # A call that does not want to wait still gets a fresh look, if the router is quick.
@@ -64,6 +65,7 @@ class Jobs:
         self._tasks = tasks
         self._watches: dict[str, Watch] = {}
         self._callers: dict[str, list[float]] = {}  # job id → steady times at which calls began that still wait for it
+        self._answered: set[str] = set()  # job ids whose answer is on its way
         self._opening = anyio.Lock()
 
     @classmethod
@@ -120,15 +122,17 @@ class Jobs:
                 watch = self._follow(job, body=body, retry_until=deadline)
                 self._tasks.start_soon(self.collect)
             await self._until(watch, lambda: watch.job.state != "submitting", deadline)
+            answer = self._checked(watch)
             in_time = self._clock.steady() - begun <= DELIVERED_SECONDS
-            if (watch.job.task_id and in_time) or (joined and draft.key_given):
-                await watch.told()
+            if (answer.task_id and in_time) or (joined and draft.key_given):
+                self._answered.add(answer.id)
+                self._tasks.start_soon(self._delivered, watch, answer)
         finally:
             self._callers[job.id].remove(begun)
             if not self._callers[job.id]:
                 del self._callers[job.id]
-        now_known = [watch.job, *(k for k in known if k.id != job.id)]
-        return Submission(self._checked(watch), joined, seconds_left(now_known, self._limits))
+        now_known = [answer, *(k for k in known if k.id != answer.id)]
+        return Submission(answer, joined, seconds_left(now_known, self._limits))
 
     async def wait(self, handle: str, seconds: float, on_progress: OnProgress) -> Job:
         """Wait for a job to end and its file to be saved, `seconds` at most; the deadline is not an error.
@@ -161,8 +165,8 @@ class Jobs:
         job = self._checked(watch)
         if job.task_id and not job.ended and (watch.looked_at is None or watch.looked_at < started - FRESH_SECONDS):
             raise await self._unanswered(watch)
-        await watch.told()
-        return watch.job
+        await watch.told(job)
+        return job
 
     async def newest(self, limit: int, states: Sequence[JobState] = ()) -> list[Job]:
         """The account's jobs, newest first."""
@@ -173,6 +177,7 @@ class Jobs:
     async def news(self) -> list[Job]:
         """Videos finished since anyone last looked, each reported once; none while the ledger cannot tell."""
         watched = {watch.job.id for watch in self._watches.values() if watch.waiting or not watch.over}
+        watched |= self._answered
         try:
             return await self._crew.ask(self._crew.ledger.untold, self._crew.account, watched)
         except Refused:
@@ -217,11 +222,12 @@ class Jobs:
         # One at a time, or two identical calls would both join the same earlier job.
         async with self._opening:
             steady = self._clock.steady()
-            busy = frozenset(
+            together = {
                 job_id
                 for job_id, calls in self._callers.items()
                 if any(abs(begun - call) <= TOGETHER_SECONDS for call in calls)
-            )
+            }
+            busy = frozenset(together | self._answered)
 
             def choose(jobs: Sequence[Job]) -> Job | Draft:
                 known[:] = jobs
@@ -233,6 +239,14 @@ class Jobs:
             job = await self._crew.ask(self._crew.ledger.open, draft, choose, now, now + SUBMIT_SECONDS)
             self._callers.setdefault(job.id, []).append(begun)
             return job, known
+
+    async def _delivered(self, watch: Watch, answer: Job) -> None:
+        try:
+            await self._clock.sleep(ON_ITS_WAY_SECONDS)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await watch.told(answer)
+            self._answered.discard(answer.id)
 
     async def _until(
         self,
@@ -271,7 +285,7 @@ class Jobs:
         watch = self._watches.get(job.id)
         if watch is not None and not watch.over:
             return watch
-        kept = job.saved_to is not None and Path(job.saved_to).is_file()
+        kept = is_kept(job)
         link_lives = any(video.expires_at > self._clock.now() + 60 for video in job.videos)
         if job.ended and (job.state != "succeeded" or kept or (link_lives and self._crew.videos.folder is None)):
             watch = Watch(job, self._crew)

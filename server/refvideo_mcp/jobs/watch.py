@@ -15,7 +15,7 @@ from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.videos import file_name
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "is_kept"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,11 @@ LONGEST_ETA_SECONDS = 30.0
 GIVE_UP_SECONDS = 2 * 3600.0
 LEDGER_POLL_SECONDS = 1.0
 SAVING_SECONDS = 600.0
+
+
+def is_kept(job: Job) -> bool:
+    """Whether the job's video is on this disk."""
+    return job.saved_to is not None and Path(job.saved_to).is_file()
 
 
 class Watch:
@@ -60,6 +65,8 @@ class Watch:
                     await self._submit(body, retry_until)
             else:
                 await self._until_submitted()
+            if self.job.state == "succeeded":  # a copy that is gone, or could not be made, is made again
+                await self.change(lambda job: job if is_kept(job) else replace(job, saved_to=None, not_saved=None))
             await self._until_ended()
             if self.job.state == "succeeded" and not self.trouble:
                 await self._until_saved()
@@ -200,13 +207,13 @@ class Watch:
         self.job = (job or self.job).at(self._clock.now())
         self._tell()
 
-    async def told(self) -> None:
-        """Remember that a caller knows the job by now, and how it ended, if it has."""
-        if not self.job.delivered or (self.job.ended and not self.job.told):
-            await self.change(lambda job: replace(job, delivered=True, told=job.told or job.ended))
+    async def told(self, answer: Job) -> None:
+        """Remember that a caller knows the job by now, and how it ended, if it had when `answer` was given."""
+        if not self.job.delivered or (answer.ended and not self.job.told):
+            await self.change(lambda job: replace(job, delivered=True, told=job.told or answer.ended), news=False)
 
-    async def change(self, change: Callable[[Job], Job]) -> None:
-        """Change the job and remember it.
+    async def change(self, change: Callable[[Job], Job], *, news: bool = True) -> None:
+        """Change the job and remember it; `news` to those who wait for it, or not.
 
         A ledger that fails now must not stop a job that is paid for: what it missed is written with the next change.
         """
@@ -228,7 +235,8 @@ class Watch:
                 log.warning("job %s: %s", self.job.handle, error.happened)
                 self._unwritten.append(dated)
                 self.job = dated(self.job)
-        self._tell()
+        if news:
+            self._tell()
 
     def _tell(self) -> None:
         changed, self.changed = self.changed, anyio.Event()

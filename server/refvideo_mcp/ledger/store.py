@@ -96,13 +96,13 @@ class Ledger:
             return next(iter(self._select(connection, jobs.c.id == job_id)), None)
 
     def find(self, account: str, handle: str) -> Job | None:
-        """The account's job with this task id, else the newest one with this key."""
+        """The account's job with this task id, else the one that holds this key or was the last to give it up."""
         from refvideo_mcp.ledger.schema import jobs
 
         with self._transaction() as connection:
             for column in (jobs.c.task_id, jobs.c.key):
                 if found := self._select(connection, jobs.c.account == account, column == handle):
-                    return found[0]
+                    return next((job for job in found if job.holds_key), found[0])
             return None
 
     def named(self, name: str) -> list[Job]:

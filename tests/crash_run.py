@@ -1,0 +1,219 @@
+"""Kills the stdio server with SIGKILL at random moments around its POSTs, and counts what becomes of the jobs.
+
+`python tests/crash_run.py --rounds 200`. Several users at once, each with a ledger of their own, share one router. In
+each round a new server checks what the last one left behind, the call that got no answer is repeated, and the next
+job is submitted; then the server is killed. Ends with 1, and the random seed to repeat it, if a job was lost or paid
+for twice.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.streams.text import TextReceiveStream
+from mcp import Client, MCPError
+
+from refvideo_mcp.ledger import Job, Ledger
+from stdio_server import StdioServer
+
+ANSWER_SECONDS = (0.0, 0.3)  # how long the router thinks about a POST
+LATEST_KILL_SECONDS = 0.5
+PATIENCE_SECONDS = 1.5  # for a repeated call, which may have to wait for an answer that nobody gets any more
+
+
+@dataclass
+class Call:
+    """One job that a user wants. `told` is the task id that the agent read, if the server lived long enough."""
+
+    prompt: str
+    made: int = 0
+    told: str | None = None
+    killed: str = ""  # when, as far as it shows from outside
+
+
+@dataclass
+class User:
+    home: Path
+    dice: random.Random
+    calls: list[Call] = field(default_factory=list)
+    unreachable: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Upstream:
+    """What the router counted, by prompt."""
+
+    posts: Counter[str] = field(default_factory=Counter)
+    accepted: dict[str, list[str]] = field(default_factory=dict)
+    torn: int = 0  # POSTs whose body broke off
+
+    @classmethod
+    def read(cls, stats: Path) -> "Upstream":
+        found = cls()
+        for event in map(json.loads, stats.read_text(encoding="utf-8").splitlines() if stats.exists() else []):
+            if event["event"] == "accepted":
+                found.accepted.setdefault(event["prompt"], []).append(event["task_id"])
+            elif event["prompt"] is None:
+                found.torn += 1
+            else:
+                found.posts[event["prompt"]] += 1
+        return found
+
+
+async def play(user: User, url: str, stats: Path, rounds: int) -> None:
+    for number in range(rounds):
+        async with StdioServer.running(user.home, url) as server, Client(server.pipes()) as client:
+            await look_back(user, client, stats)
+            call = Call(f"@1 waves, {user.home.name}, round {number}")
+            user.calls.append(call)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(make, call, client)
+                await anyio.sleep(user.dice.uniform(0, LATEST_KILL_SECONDS))
+                server.process.kill()
+                await server.ended()
+    async with StdioServer.running(user.home, url) as server, Client(server.pipes()) as client:
+        await look_back(user, client, stats)
+        await look_for_every_job(user, client)
+
+
+async def make(call: Call, client: Client) -> None:
+    """The call, as an agent makes it: it knows of a job only if an answer comes."""
+    call.made += 1
+    subjects = [{"id": "1", "images": ["https://example.com/cat.png"]}]
+    try:
+        result = await client.call_tool("generate_reference_video", {"prompt": call.prompt, "subjects": subjects})
+    except MCPError:
+        return  # killed
+    call.told = (result.structured_content or {}).get("task_id")
+
+
+async def look_back(user: User, client: Client, stats: Path) -> None:
+    """See what the kill left behind, and repeat the call if it got no answer."""
+    listed = await client.call_tool("list_reference_videos", {"limit": 1})
+    # The HTTP client is imported at its first request: that would take the time in which we want to kill.
+    await client.call_tool("get_task_result", {"task_id": "none-such", "wait_seconds": 0})
+    if not user.calls:
+        return
+    call, upstream = user.calls[-1], Upstream.read(stats)
+    assert listed.structured_content
+    recorded = any(job["prompt"] == call.prompt for job in listed.structured_content["jobs"])
+    if call.told:
+        call.killed = "after the answer"
+    elif call.prompt in upstream.accepted:
+        call.killed = "after the POST"
+    elif upstream.posts[call.prompt]:
+        call.killed = "in the POST"
+    else:
+        call.killed = "before the POST" if recorded else "before the ledger"
+    if call.told is None:
+        with anyio.move_on_after(PATIENCE_SECONDS):
+            await make(call, client)
+
+
+async def look_for_every_job(user: User, client: Client) -> None:
+    """What is listed can be asked for, by its task id or its key."""
+    listed = await client.call_tool("list_reference_videos", {"limit": 50})
+    assert listed.structured_content
+
+    async def look(job: dict[str, Any]) -> None:
+        handle = job.get("task_id") or job["idempotency_key"]
+        result = await client.call_tool("get_task_result", {"task_id": handle, "wait_seconds": 0})
+        (text, *_) = result.content
+        # A submission listed a moment ago may have become uncertain since.
+        lost = job["state"] in ("submitting", "uncertain") and "may have been accepted" in getattr(text, "text", "")
+        if result.is_error and not lost:
+            user.unreachable.append(f"NOT FOUND: {handle}, {job['state']}: {text}")
+
+    async with anyio.create_task_group() as tasks:
+        for job in listed.structured_content["jobs"]:
+            tasks.start_soon(look, job)
+
+
+def remembered(user: User, url: str) -> dict[str, list[Job]]:
+    ledger = Ledger(user.home / "state" / "refvideo-mcp" / "ledger.db")
+    found: dict[str, list[Job]] = {}
+    try:
+        for job in ledger.newest(f"local@{url.removeprefix('http://')}", 1000):
+            found.setdefault(job.prompt or "", []).append(job.at(time.time()))
+    finally:
+        ledger.close()
+    return found
+
+
+def judge(users: list[User], url: str, upstream: Upstream) -> tuple[dict[str, int], list[str]]:
+    """The counts, and what must not be."""
+    counts: Counter[str] = Counter()
+    wrong = [line for user in users for line in user.unreachable]
+    for user in users:
+        rows = remembered(user, url)
+        for call in user.calls:
+            jobs, posts = rows.get(call.prompt, []), upstream.posts[call.prompt]
+            accepted = upstream.accepted.get(call.prompt, [])
+            counts[f"killed {call.killed}"] += 1
+            counts["calls"] += call.made
+            counts["repeated calls"] += call.made > 1
+            counts["POSTs"] += posts
+            counts["accepted"] += len(accepted)
+            for task_id in accepted:
+                known = any(job.task_id == task_id for job in jobs)
+                state = next((job.state for job in jobs if job.state in ("uncertain", "submitting")), None)
+                if known or state:
+                    counts["accepted, known by task id" if known else f"accepted, {state}"] += 1
+                else:
+                    wrong.append(f"LOST: {task_id} ({call.prompt})")
+            if posts > 1:
+                wrong.append(
+                    f"PAID TWICE: {call.prompt}, killed {call.killed}: {posts} POSTs, {call.made} calls, {jobs}"
+                )
+            if call.told and call.told not in accepted:
+                wrong.append(f"INVENTED: {call.told}")
+    counts["POSTs"] += upstream.torn
+    if counts["POSTs"] > counts["calls"]:
+        wrong.append(f"{counts['POSTs']} POSTs for {counts['calls']} calls")
+    return counts, wrong
+
+
+async def run(rounds: int, users: int, seed: int, folder: Path) -> int:
+    stats = folder / "stats.jsonl"
+    program = Path(__file__).with_name("misbehaving_router.py")
+    delay = [str(seconds) for seconds in ANSWER_SECONDS]
+    command = [sys.executable, str(program), "--stats", str(stats), "--answer-delay", *delay]
+    started = time.monotonic()
+    crowd = [User(folder / f"user-{n}", random.Random(f"{seed}-{n}")) for n in range(users)]
+    async with await anyio.open_process(command, stderr=None) as router:
+        try:
+            assert router.stdout
+            url = (await TextReceiveStream(router.stdout).receive()).strip()
+            async with anyio.create_task_group() as tasks:
+                for number, user in enumerate(crowd):
+                    tasks.start_soon(play, user, url, stats, rounds // users + (number < rounds % users))
+        finally:
+            router.kill()
+    counts, wrong = judge(crowd, url, Upstream.read(stats))
+    head = f"{rounds} rounds, {users} users, seed {seed}, {time.monotonic() - started:.0f} s"
+    lines = [head, *(f"{count:6} {what}" for what, count in sorted(counts.items())), *wrong]
+    lines.append(f"FAILED; try again with --seed {seed}" if wrong else "nothing lost, nothing paid twice")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if wrong else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--users", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="crash-run-") as folder:
+        return anyio.run(run, options.rounds, options.users, options.seed, Path(folder))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

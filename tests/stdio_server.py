@@ -1,0 +1,101 @@
+"""The real stdio server as a child process that a test can signal and kill, and a client's way to it."""
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+from mcp_types import jsonrpc_message_adapter
+
+from command_line import COMMAND, environment
+from marker import KEY
+
+__all__ = ["StdioServer"]
+
+Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
+
+
+class StdioServer:
+    """What it says and what it remembers is all below `home`."""
+
+    def __init__(self, home: Path, process: Process) -> None:
+        self.home = home
+        self.process = process
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, home: Path, router_url: str, **settings: str) -> AsyncIterator["StdioServer"]:
+        """Killed at the end of the block, if it still runs."""
+        await anyio.Path(home).mkdir(parents=True, exist_ok=True)
+        env = {
+            "HOME": str(home),
+            "XDG_STATE_HOME": str(home / "state"),
+            "MYROUTER_API_KEY": KEY,
+            "MYROUTER_BASE_URL": router_url,
+            "REFVIDEO_OUTPUT_DIR": "off",
+            "REFVIDEO_MAX_SECONDS_PER_DAY": "0",
+            "REFVIDEO_MAX_OPEN_JOBS": "0",
+            "REFVIDEO_LOG_LEVEL": "debug",
+        }
+        # Where SIGINT is ignored, as in a shell's background job, children would inherit that.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with (home / "stderr").open("ab") as stderr:
+                process = await anyio.open_process(COMMAND, env=environment(**env | settings), stderr=stderr)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        try:
+            yield cls(home, process)
+        finally:
+            with anyio.CancelScope(shield=True):
+                if process.returncode is None:
+                    process.kill()
+                await process.aclose()
+
+    @property
+    def ledger(self) -> Path:
+        return self.home / "state" / "refvideo-mcp" / "ledger.db"
+
+    async def ended(self) -> int:
+        """How it ended; a negative number is a signal's."""
+        with anyio.fail_after(30):
+            return await self.process.wait()
+
+    @asynccontextmanager
+    async def pipes(self) -> AsyncIterator[Streams]:
+        """A transport for `mcp.Client`; unlike the SDK's own, it leaves stdin open at its end."""
+        to_client, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        to_server, from_client = anyio.create_memory_object_stream[SessionMessage](0)
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        async def read() -> None:
+            line = b""
+            async with to_client, await anyio.open_file(self.home / "stdout", "ab") as said:
+                async for chunk in stdout:
+                    await said.write(chunk)
+                    *lines, line = (line + chunk).split(b"\n")
+                    for whole in lines:
+                        await to_client.send(SessionMessage(jsonrpc_message_adapter.validate_json(whole)))
+
+        async def write() -> None:
+            async with from_client:
+                async for message in from_client:
+                    json = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                    try:
+                        await stdin.send(json.encode() + b"\n")
+                    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                        return
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            tasks.start_soon(write)
+            yield from_server, to_server
+            tasks.cancel_scope.cancel()
+        from_server.close()
+        to_server.close()

@@ -1,0 +1,223 @@
+"""When the ledger cannot be used: a sentence that says why, before anything is bought, and no harm done."""
+
+import os
+import resource
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, event
+
+from refvideo_mcp.errors import Refused
+from refvideo_mcp.jobs.draft import draft_of
+from refvideo_mcp.ledger import Draft, Job, Ledger
+
+pytest_plugins = ["ledger_places"]
+
+NOW = 1_800_000_000.0
+NOTHING = "Nothing was sent: a job that cannot be remembered is not bought."
+AsLedger = Callable[[Path | str], Ledger]
+
+
+def open_job(ledger: Ledger) -> Job:
+    draft = Draft("ann", {"prompt": "@1 waves"}, "fingerprint", "pictures", 5)
+    return ledger.open(draft, lambda known: draft, NOW, NOW + 120)
+
+
+def refusal(ledger: Ledger) -> str:
+    with pytest.raises(Refused) as raised:
+        open_job(ledger)
+    return str(raised.value)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A ledger with one job in it, closed."""
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        open_job(ledger)
+    return tmp_path / "ledger.db"
+
+
+def test_only_its_owner_may_read_a_ledger(tmp_path: Path, opened: AsLedger) -> None:
+    before = os.umask(0)
+    try:
+        open_job(opened(tmp_path / "state" / "ledger.db"))
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in (tmp_path / "state").iterdir()}
+    assert modes == {"ledger.db": "0o600", "ledger.db-shm": "0o600", "ledger.db-wal": "0o600"}
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+def test_importing_the_ledger_does_not_import_its_database_layer() -> None:
+    """A server answers its first `tools/list` sooner for it."""
+    code = "import refvideo_mcp.ledger, sys; print('sqlalchemy' in sys.modules, 'psycopg' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
+
+
+def test_pictures_and_secrets_of_their_addresses_never_reach_the_file(tmp_path: Path, opened: AsLedger) -> None:
+    body = {
+        "prompt": "@1 waves",
+        "duration": 5,
+        "subjects": [
+            {"id": "1", "images": ["data:image/png;base64,UElDVFVSRS1CWVRFUw=="]},  # PICTURE-BYTES
+            {"id": "2", "images": ["https://user:PASSWORD@img.example/cat.png?sig=SIGNATURE#FRAGMENT"]},
+        ],
+    }
+    draft = draft_of("ann", body, ())
+    opened(tmp_path / "ledger.db").open(draft, lambda known: draft, NOW, NOW + 120)
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"https://img.example/cat.png" in written
+    for secret in (b"PICTURE-BYTES", b"UElDVFVSRS1CWVRFUw", b"PASSWORD", b"SIGNATURE", b"FRAGMENT"):
+        assert secret not in written
+
+
+def test_a_newer_ledger_is_refused_and_left_as_it_was(file: Path, opened: AsLedger) -> None:
+    with closing(sqlite3.connect(file)) as newer:
+        newer.executescript("UPDATE refvideo_schema SET version = 7; PRAGMA journal_mode=DELETE")
+    before = file.read_bytes()
+    assert refusal(opened(file)) == (
+        "The ledger was written by a newer refvideo-mcp (its version is 7, this one reads 1). "
+        "Ask the user to update refvideo-mcp. Nothing was sent or bought."
+    )
+    assert file.read_bytes() == before
+
+
+def test_a_file_that_is_no_ledger_is_refused_and_left_as_it_was(tmp_path: Path, opened: AsLedger) -> None:
+    file = tmp_path / "full of readonly permissions.db"  # words of other troubles
+    file.write_text("These are my holiday notes.\n" * 100)
+    before = file.read_bytes()
+    assert refusal(opened(file)) == (
+        f"The job ledger ({file}) cannot be used: the file is no ledger; "
+        f"ask the user to move it away (it was left as it is). {NOTHING}"
+    )
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("harm", ["a page is overwritten", "the end is missing", "a row is no JSON"])
+def test_a_damaged_ledger_is_refused_and_left_as_it_was(file: Path, opened: AsLedger, harm: str) -> None:
+    content = bytearray(file.read_bytes())
+    if harm == "a page is overwritten":
+        content[4096:] = b"\xa5" * (len(content) - 4096)
+    elif harm == "the end is missing":
+        del content[4096:]
+    else:
+        content = content.replace(b'{"prompt": ', b'{"prompt"; ')
+    file.write_bytes(content)
+    assert refusal(opened(file)) == (
+        f"The job ledger ({file}) cannot be used: it is damaged; "
+        f"ask the user to move it away (it was left as it is). {NOTHING}"
+    )
+    assert file.read_bytes() == content
+
+
+@contextmanager
+def as_ordinary_user() -> Iterator[None]:
+    """For root nothing is read-only."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may reach and write to; pytest's own is for its owner only."""
+    with tempfile.TemporaryDirectory(prefix="refvideo-") as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def read_only_file(file: Path) -> None:
+    with closing(Ledger(file)) as ledger:
+        open_job(ledger)
+    file.chmod(0o444)
+
+
+def read_only_folder(file: Path) -> None:
+    file.parent.chmod(0o555)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (read_only_file, "it is read-only; ask the user to make it writable or to set REFVIDEO_DATABASE_URL"),
+        (
+            read_only_folder,
+            "it may not be opened; ask the user to mend its permissions or to set REFVIDEO_DATABASE_URL",
+        ),
+    ],
+)
+def test_a_ledger_that_may_not_be_written_is_refused(
+    open_folder: Path, made: Callable[[Path], None], said: str
+) -> None:
+    file = open_folder / "ledger.db"
+    made(file)
+    with as_ordinary_user(), closing(Ledger(file)) as ledger:
+        assert refusal(ledger) == f"The job ledger ({file}) cannot be used: {said}. {NOTHING}"
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, opened: AsLedger) -> None:
+    (tmp_path / "state").write_text("This is a file.")
+    file = tmp_path / "state" / "ledger.db"
+    assert refusal(opened(file)) == (
+        f"The job ledger ({file}) cannot be used: it cannot be opened; "
+        f"ask the user to check its folder and permissions or to set REFVIDEO_DATABASE_URL. {NOTHING}"
+    )
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """SQLite's own limit gives the same answer as a disk without space."""
+
+    def limit(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA max_page_count=1")
+
+    event.listen(Engine, "connect", limit)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", limit)
+
+
+@contextmanager
+def failing_disk() -> Iterator[None]:
+    """No file may grow, new ones neither."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a known ledger", "a new ledger"])
+@pytest.mark.parametrize(
+    ("disk", "said"),
+    [
+        (full_disk, "the disk is full; ask the user to free some space"),
+        (failing_disk, "the disk is full or reports errors; ask the user to check it"),
+    ],
+)
+def test_a_full_disk_refuses_the_job(
+    tmp_path: Path, opened: AsLedger, disk: Callable[[], AbstractContextManager[None]], said: str, known: bool
+) -> None:
+    file = tmp_path / "ledger.db"
+    with closing(Ledger(file)) as before:
+        jobs = [open_job(before) for _ in range(20 if known else 0)]
+    with disk(), closing(Ledger(file)) as ledger, pytest.raises(Refused) as refused:
+        jobs.extend(open_job(ledger) for _ in range(20))  # some may still fit into what the file holds already
+    assert str(refused.value) == f"The job ledger ({file}) cannot be used: {said}. {NOTHING}"
+    assert {job.id for job in opened(file).newest("ann", 100)} == {job.id for job in jobs}

@@ -1,0 +1,616 @@
+"""A job is never paid for twice, whatever breaks between the call and its answer."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client import ClientRequestContext
+from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
+
+from fake_router import LOST, FakeRouter, Reply, process, refused, said, told
+from refvideo_mcp.tools import spec_tool
+from virtual_time import VirtualClock
+
+pytestmark = pytest.mark.anyio
+
+CAT: dict[str, Any] = {"prompt": "@1 runs", "subjects": [{"images": "https://pictures.example/cat.png"}]}
+KEY = "order-2026-11-23-0007"
+BOTH_ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])
+
+Answers = list[CallToolResult]
+
+
+@pytest.fixture
+async def clock() -> AsyncIterator[VirtualClock]:
+    clock = VirtualClock()
+    async with clock.passing():
+        yield clock
+
+
+@pytest.fixture
+def router(clock: VirtualClock) -> FakeRouter:
+    return FakeRouter(clock)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+async def submit(client: Client, **arguments: Any) -> CallToolResult:
+    return await client.call_tool("generate_reference_video", CAT | arguments)
+
+
+async def result(client: Client, task_id: str, **arguments: Any) -> CallToolResult:
+    return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
+
+
+async def at_once(calls: int, client: Client) -> Answers:
+    """The answers to identical calls that begin together."""
+    answers: Answers = []
+
+    async def call() -> None:
+        answers.append(await submit(client))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(calls):
+            tasks.start_soon(call)
+    return answers
+
+
+async def give_up(clock: VirtualClock, seconds: float, call: Callable[[], Any]) -> None:
+    """Begin a call and cancel it after some seconds."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await clock.sleep(seconds)
+        tasks.cancel_scope.cancel()
+
+
+def key_in(answer: CallToolResult) -> str:
+    found = re.search(r"job-[0-9a-f]{32}", said(answer))
+    assert found
+    return found[0]
+
+
+@BOTH_ERAS
+async def test_a_call_is_one_job(router: FakeRouter, ledger: Path, mode: str) -> None:
+    async with process(router, ledger, mode=mode) as client:
+        answer = await submit(client)
+
+    next_step = 'Call get_task_result with task_id "task-1": it waits. Do not submit again. '
+    left = "295 s left in today's allowance."
+    assert said(answer) == f"Job task-1 is queued. A video takes 0.5-5 minutes. {next_step}{left}"
+    assert told(answer) == {"task_id": "task-1", "state": "queued", "next_step": next_step + left}
+    assert not answer.is_error
+    sent = {"id": "1", "images": ["https://pictures.example/cat.png"]}
+    assert router.posts == [{"prompt": "@1 runs", "subjects": [sent], "duration": 5}]
+
+
+@BOTH_ERAS
+async def test_four_identical_calls_at_once_are_four_takes(router: FakeRouter, ledger: Path, mode: str) -> None:
+    async with process(router, ledger, mode=mode) as client:
+        answers = await at_once(4, client)
+
+    assert {told(answer)["task_id"] for answer in answers} == {"task-1", "task-2", "task-3", "task-4"}
+    assert len(router.posts) == 4
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+async def test_four_takes_asked_for_again_after_a_lost_connection_are_the_same_four(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, same_process: bool
+) -> None:
+    router.submission = Reply(after=5)
+    async with process(router, ledger) as client, process(router, ledger) as next_process:
+        await give_up(clock, 3, lambda: at_once(4, client))
+        await clock.sleep(10)
+        answers = await at_once(4, client if same_process else next_process)
+
+    assert {told(answer)["task_id"] for answer in answers} == {"task-1", "task-2", "task-3", "task-4"}
+    assert len(router.posts) == 4
+
+
+@BOTH_ERAS
+async def test_an_answer_after_61_seconds_is_found_by_the_call_repeated_at_65(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    router.submissions = [Reply(after=61)]
+    router.takes = 120
+    async with process(router, ledger, mode=mode) as client:
+        first = await submit(client)
+        assert clock.steady() == 45
+        assert told(first)["state"] == "submitting"
+        await clock.sleep(20)
+        again = await submit(client)
+
+    assert said(again).startswith(
+        "Job task-1 is processing. A video takes 0.5-5 minutes. "
+        "An identical call had already started this job; nothing new was bought. "
+    )
+    assert len(router.posts) == 1
+
+
+@BOTH_ERAS
+async def test_a_call_cancelled_at_30_seconds_and_answered_at_31_is_found_by_the_call_repeated_at_35(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    router.submissions = [Reply(after=31)]
+    async with process(router, ledger, mode=mode) as client:
+        await give_up(clock, 30, lambda: submit(client))
+        await clock.sleep(5)
+        again = await submit(client)
+
+    assert told(again)["task_id"] == "task-1"
+    assert len(router.posts) == 1
+
+
+async def test_a_call_cancelled_after_3_seconds_is_not_delivered_however_quick_the_router_is(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=4)]
+    async with process(router, ledger) as client:
+        await give_up(clock, 3, lambda: submit(client))
+        await clock.sleep(5)
+        again = await submit(client)
+
+    assert told(again)["task_id"] == "task-1"
+    assert len(router.posts) == 1
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+@pytest.mark.parametrize("answered_after", [35, 60])
+async def test_a_connection_lost_at_30_seconds_without_a_word_does_not_matter_to_the_call_repeated_at_41(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, same_process: bool, answered_after: float
+) -> None:
+    router.submissions = [Reply(after=answered_after)]
+    async with (
+        process(router, ledger) as client,
+        process(router, ledger) as next_process,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(submit, client)  # the server goes on answering, and nobody listens
+        await clock.sleep(41)
+        again = await submit(client if same_process else next_process)
+
+    assert told(again)["task_id"] == "task-1"
+    assert len(router.posts) == 1
+
+
+async def test_a_process_killed_at_3_seconds_leaves_its_job_to_the_next_one_at_6(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=3600)]
+    async with process(router, ledger) as killed, process(router, ledger) as next_process:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(submit, killed)  # what it would have learned, it never learns
+            await clock.sleep(6)
+            again = await submit(next_process)
+            key = told(again)["idempotency_key"]
+            assert told(again)["state"] == "submitting"
+            await clock.sleep(120)
+            end = await result(next_process, key)
+            once_more = await submit(next_process)
+            tasks.cancel_scope.cancel()
+
+        assert end.is_error
+        assert said(end) == (
+            "The answer to this submission never arrived. The job may have been accepted and billed all the same. "
+            f"(Job {key}.) Do not submit it again. Tell the user, and ask them to look for the job in the console of "
+            "api.myrouter.ai before anything else is made."
+        )
+        assert once_more.is_error
+        assert len(router.posts) == 1
+
+
+@BOTH_ERAS
+async def test_the_same_idempotency_key_is_the_same_task(router: FakeRouter, ledger: Path, mode: str) -> None:
+    async with process(router, ledger, mode=mode) as client, process(router, ledger, mode=mode) as another:
+        first = await submit(client, idempotency_key=KEY)
+        answers = [await submit(client, idempotency_key=KEY), await submit(another, idempotency_key=KEY)]
+
+    assert told(first)["task_id"] == "task-1"
+    for again in answers:
+        assert told(again)["task_id"] == "task-1"
+        assert "An identical call had already started this job; nothing new was bought." in said(again)
+    assert len(router.posts) == 1
+
+
+async def test_another_idempotency_key_is_another_task(router: FakeRouter, ledger: Path) -> None:
+    async with process(router, ledger) as client:
+        await submit(client, idempotency_key=KEY)
+        answer = await submit(client, idempotency_key=f"{KEY}-b")
+
+    assert told(answer)["task_id"] == "task-2"
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        ({"prompt": "@1 sleeps"}, "prompt"),
+        ({"seed": 7, "duration": 6}, "duration, seed"),
+        ({"subjects": [{"images": "https://pictures.example/dog.png"}]}, "subjects"),
+    ],
+)
+async def test_the_same_idempotency_key_with_other_arguments_is_refused_and_names_what_differs(
+    router: FakeRouter, ledger: Path, other: dict[str, Any], difference: str
+) -> None:
+    async with process(router, ledger) as client:
+        await submit(client, idempotency_key=KEY)
+        answer = await submit(client, idempotency_key=KEY, **other)
+
+    assert answer.is_error
+    assert said(answer) == (
+        f"The idempotency_key was used for another job (task-1), which differs in: {difference}. "
+        "Use a new key for a new job. Nothing was sent or bought."
+    )
+    assert len(router.posts) == 1
+
+
+async def test_a_rejected_job_gives_up_its_idempotency_key(router: FakeRouter, ledger: Path) -> None:
+    router.submissions = [refused(400, "ILLEGAL_PROMPT")]
+    async with process(router, ledger) as client:
+        first = await submit(client, prompt="@1 swears", idempotency_key=KEY)
+        second = await submit(client, idempotency_key=KEY)
+
+    assert first.is_error
+    assert said(first) == (
+        'api.myrouter.ai answered 400 ILLEGAL_PROMPT: "trace_id: 0123abcd". Nothing was bought. '
+        "The content rules refused the prompt: reword it, then call again."
+    )
+    assert told(second)["task_id"] == "task-2"
+    assert "already" not in said(second)
+
+
+async def test_an_idempotency_key_is_remembered_for_24_hours(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 1
+    async with process(router, ledger) as client:
+        await submit(client, idempotency_key=KEY)
+        await result(client, "task-1")
+        await clock.sleep(24 * 3600 - 60)
+        before = await submit(client, idempotency_key=KEY)
+        await clock.sleep(60)
+        after = await submit(client, idempotency_key=KEY)
+
+    assert told(before)["task_id"] == "task-1"
+    assert told(after)["task_id"] == "task-2"
+
+
+async def test_a_job_whose_task_id_was_told_within_10_seconds_is_delivered(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=9)]
+    async with process(router, ledger) as client:
+        await submit(client)
+        await clock.sleep(10)
+        another_take = await submit(client)
+
+    assert told(another_take)["task_id"] == "task-2"
+
+
+async def test_a_job_whose_task_id_was_told_later_may_not_have_reached_anybody(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=11)]
+    async with process(router, ledger) as client:
+        await submit(client)
+        await clock.sleep(10)
+        again = await submit(client)
+        await clock.sleep(10)
+        another_take = await submit(client)
+
+    assert told(again)["task_id"] == "task-1"
+    assert told(another_take)["task_id"] == "task-2", "the repeated call was answered at once"
+
+
+async def test_a_job_that_nobody_was_told_of_is_joined_for_10_minutes(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submission = Reply(after=11)
+    async with process(router, ledger) as client:
+        await submit(client)
+        await clock.sleep(600)
+        answer = await submit(client)
+
+    assert told(answer)["task_id"] == "task-2"
+
+
+@pytest.mark.parametrize("by_key", [True, False])
+async def test_a_job_is_delivered_once_its_task_id_or_key_comes_back(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, by_key: bool
+) -> None:
+    router.submissions = [Reply(after=50)]
+    async with process(router, ledger) as client:
+        first = await submit(client)
+        await clock.sleep(10)
+        await result(client, told(first)["idempotency_key"] if by_key else "task-1", wait_seconds=5)
+        another_take = await submit(client)
+
+    assert told(another_take)["task_id"] == "task-2"
+
+
+async def test_a_repeated_idempotency_key_delivers_its_job(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=60)]
+    async with process(router, ledger) as client:
+        await submit(client, idempotency_key=KEY)
+        await submit(client, idempotency_key=KEY)
+        another_take = await submit(client)
+
+    assert told(another_take)["task_id"] == "task-2"
+
+
+async def test_an_uncertain_job_is_reported_in_words_that_offer_no_way_round(router: FakeRouter, ledger: Path) -> None:
+    router.submissions = [LOST]
+    async with process(router, ledger) as client:
+        answer = await submit(client)
+
+    assert answer.is_error
+    assert said(answer) == (
+        "The connection to api.myrouter.ai broke before the answer. The job may have been accepted and billed all the "
+        f"same. (Job {key_in(answer)}.) Do not submit it again. Tell the user, and ask them to look for the job in the "
+        "console of api.myrouter.ai before anything else is made."
+    )
+
+
+@BOTH_ERAS
+async def test_a_job_identical_to_an_uncertain_one_is_refused_whatever_its_key(
+    router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    router.submissions = [LOST]
+    async with process(router, ledger, mode=mode) as client, process(router, ledger, mode=mode) as another:
+        key = key_in(await submit(client))
+        answers = [
+            await submit(client),
+            await submit(client, idempotency_key=KEY),
+            await submit(another),
+            *await at_once(2, another),
+        ]
+
+    for answer in answers:
+        assert answer.is_error
+        assert said(answer) == (
+            f"An identical job ({key}) was sent minutes ago and its answer was lost: it may exist and be billed. "
+            "This call sent nothing. Do not submit the job again. Tell the user, and ask them to look for it in the "
+            "router's console."
+        )
+    assert len(router.posts) == 1
+
+
+async def test_the_key_of_an_uncertain_job_stays_its_own(clock: VirtualClock, router: FakeRouter, ledger: Path) -> None:
+    router.submissions = [LOST]
+    async with process(router, ledger) as client:
+        first = await submit(client, idempotency_key=KEY)
+        await clock.sleep(3600)
+        again = await submit(client, idempotency_key=KEY)
+
+    assert said(first) == said(again)
+    assert f"(Job {KEY}.)" in said(again)
+    assert len(router.posts) == 1
+
+
+@BOTH_ERAS
+async def test_the_next_scene_with_the_same_characters_is_accepted_with_a_warning(
+    router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    router.submissions = [LOST]
+    async with process(router, ledger, mode=mode) as client:
+        key = key_in(await submit(client, prompt="@1 wakes up"))
+        answer = await submit(client, prompt="@1 runs, and the camera follows @nobody")
+
+    warning = f"A job with the same pictures may exist already, its answer was lost: {key}."
+    assert told(answer)["task_id"] == "task-2"
+    assert told(answer)["warnings"][0] == warning, "before the advice on the prompt"
+    assert f"Note: {warning} (+1 more notes.)" in said(answer)
+    assert len(router.posts) == 2
+
+
+async def test_other_characters_are_accepted_without_a_warning(router: FakeRouter, ledger: Path) -> None:
+    router.submissions = [LOST]
+    async with process(router, ledger) as client:
+        await submit(client)
+        answer = await submit(client, subjects=[{"images": "https://pictures.example/dog.png"}])
+
+    assert "warnings" not in told(answer)
+
+
+async def test_ten_minutes_later_the_identical_job_is_accepted_with_a_warning(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [LOST]
+    async with process(router, ledger) as client:
+        key = key_in(await submit(client))
+        await clock.sleep(599)
+        too_early = await submit(client)
+        await clock.sleep(1)
+        answer = await submit(client)
+
+    assert too_early.is_error
+    assert told(answer)["task_id"] == "task-2"
+    assert told(answer)["warnings"] == [f"A job with the same pictures may exist already, its answer was lost: {key}."]
+
+
+class User:
+    """Somebody who is asked. `answer` None = nobody looks."""
+
+    def __init__(self, answer: ElicitResult | None) -> None:
+        self.answer = answer
+        self.questions: list[str] = []
+
+    async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        self.questions.append(params.message)
+        if self.answer is None:
+            await anyio.sleep_forever()
+        assert self.answer is not None
+        return self.answer
+
+
+YES = ElicitResult(action="accept", content={"send_again": True})
+
+
+@BOTH_ERAS
+async def test_the_user_may_release_an_uncertain_job(router: FakeRouter, ledger: Path, mode: str) -> None:
+    router.submissions = [LOST]
+    user = User(YES)
+    async with process(router, ledger, mode=mode, elicitation_callback=user) as client:
+        key = key_in(await submit(client, idempotency_key="job-" + "0" * 32))
+        answer = await submit(client, idempotency_key=key)
+        another_take = await submit(client)
+        listed = await client.call_tool("list_reference_videos", {"state": "uncertain"})
+
+    assert user.questions == [
+        f"This job was sent before ({key}) and its answer was lost: it may exist and be billed. "
+        "Please look for it in the router's console first. Send it again?"
+    ]
+    assert told(answer)["task_id"] == "task-2"
+    assert told(answer)["warnings"] == [f"A job with the same pictures may exist already, its answer was lost: {key}."]
+    assert "290 s left" in said(answer), "a released job still counts in the allowance"
+    assert told(another_take)["task_id"] == "task-3"
+    assert [job["idempotency_key"] for job in told(listed)["jobs"]] == [key]
+
+
+@BOTH_ERAS
+@pytest.mark.parametrize(
+    "no",
+    [
+        ElicitResult(action="decline"),
+        ElicitResult(action="cancel"),
+        ElicitResult(action="accept", content={"send_again": False}),
+    ],
+)
+async def test_a_user_who_does_not_say_yes_releases_nothing(
+    router: FakeRouter, ledger: Path, mode: str, no: ElicitResult
+) -> None:
+    router.submissions = [LOST]
+    user = User(no)
+    async with process(router, ledger, mode=mode, elicitation_callback=user) as client:
+        await submit(client)
+        answer = await submit(client)
+
+    assert len(user.questions) == 1
+    assert answer.is_error
+    assert said(answer).startswith("An identical job (")
+    assert len(router.posts) == 1
+
+
+async def test_a_user_who_does_not_look_releases_nothing(
+    router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the older protocol the call is open while the user is asked; in the newer one there is nothing to wait for."""
+    monkeypatch.setattr(spec_tool, "QUESTION_SECONDS", 0.1)  # real seconds: a user is asked outside of our clock
+    router.submissions = [LOST]
+    async with process(router, ledger, mode="legacy", elicitation_callback=User(None)) as client:
+        await submit(client)
+        answer = await submit(client)
+
+    assert answer.is_error
+    assert said(answer) == (
+        "Nobody answered the question in time. Nothing was sent or bought: ask the user, then call."
+    )
+    assert len(router.posts) == 1
+
+
+async def test_a_user_who_says_yes_releases_every_identical_job(router: FakeRouter, ledger: Path) -> None:
+    router.submissions = [replace(LOST, after=1), replace(LOST, after=1)]
+    user = User(YES)
+    async with process(router, ledger, elicitation_callback=user) as client:
+        await at_once(2, client)
+        answer = await submit(client)
+
+    assert told(answer)["task_id"] == "task-3"
+    assert len(user.questions) == 1
+
+
+@BOTH_ERAS
+async def test_a_rate_limit_is_waited_out_inside_the_call(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    busy = [refused(429, "RATE_LIMIT_EXCEEDED", retry_after=20), refused(429, "TOKEN_LIMIT_EXCEEDED")]
+    router.submissions = list(busy)
+    async with process(router, ledger, mode=mode) as client:
+        answer = await submit(client)
+
+    assert told(answer)["task_id"] == "task-3"
+    assert router.posted_at == [0, 20, pytest.approx(22, abs=0.5)]
+
+
+async def test_a_rate_limit_that_lasts_rejects_the_job_before_the_call_ends(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submission = refused(429, "RATE_LIMIT_EXCEEDED", retry_after=20)
+    async with process(router, ledger) as client:
+        answer = await submit(client)
+        assert clock.steady() == 40
+        router.submission = Reply()
+        again = await submit(client)
+
+    assert answer.is_error
+    assert said(answer) == (
+        'api.myrouter.ai answered 429 RATE_LIMIT_EXCEEDED: "trace_id: 0123abcd". Nothing was bought. '
+        "Wait 20 s, then call once more."
+    )
+    assert router.posted_at == [0, 20, 40, 40]
+    assert told(again)["task_id"] == "task-4"
+
+
+@BOTH_ERAS
+async def test_a_job_still_submitting_after_45_seconds_is_waited_for_by_its_key_up_to_the_video(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, tmp_path: Path, mode: str
+) -> None:
+    router.submissions = [Reply(after=61)]
+    router.takes = 80
+    async with process(router, ledger, mode=mode, output_dir=tmp_path, max_wait=300) as client:
+        first = await submit(client)
+        assert clock.steady() == 45
+        key = told(first)["idempotency_key"]
+        next_step = (
+            f'Call get_task_result with task_id "{key}": it waits. Do not submit again. '
+            "295 s left in today's allowance."
+        )
+        assert said(first) == (
+            f"The router has not answered the submission yet (idempotency_key {key}); it goes on. {next_step}"
+        )
+        assert told(first) == {"idempotency_key": key, "state": "submitting", "next_step": next_step}
+        assert not first.is_error
+        video = await result(client, key, wait_seconds=300)
+
+    assert told(video)["state"] == "succeeded"
+    assert told(video)["task_id"] == "task-1"
+    assert await anyio.Path(told(video)["videos"][0]["saved_to"]).is_file()
+    assert clock.steady() < 100
+
+
+@pytest.mark.parametrize("after_restart", [True, False])
+async def test_a_job_rejected_after_its_call_was_answered_is_found_rejected_by_its_key(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, after_restart: bool
+) -> None:
+    router.submissions = [refused(400, "ILLEGAL_IMAGE_CONTENT", after=50)]
+    async with process(router, ledger) as client, process(router, ledger) as next_process:
+        first = await submit(client)
+        await clock.sleep(10)
+        end = await result(next_process if after_restart else client, told(first)["idempotency_key"])
+
+    assert end.is_error
+    assert 'api.myrouter.ai answered 400 ILLEGAL_IMAGE_CONTENT: "trace_id: 0123abcd". Nothing was bought.' in said(end)
+
+
+async def test_an_answer_that_comes_after_the_deadline_still_wins(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """One process lost patience with the row that another one was still writing."""
+    router.submissions = [Reply(after=150)]
+    async with process(router, ledger) as client, process(router, ledger) as another:
+        key = told(await submit(client))["idempotency_key"]
+        await clock.sleep(80)
+        doubtful = await result(another, key)
+        await clock.sleep(30)
+        found = await result(another, key)
+
+    assert doubtful.is_error
+    assert told(found)["task_id"] == "task-1"

@@ -1,0 +1,620 @@
+"""Waiting costs one poller however many wait, always ends, and never loses a job."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult, ResourceLink
+
+from fake_router import LOST, UNREACHABLE, FakeRouter, Reply, process, refused, said, told
+from virtual_time import EPOCH, VirtualClock
+
+pytestmark = pytest.mark.anyio
+
+BOTH_ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])
+
+
+@pytest.fixture
+async def clock() -> AsyncIterator[VirtualClock]:
+    clock = VirtualClock()
+    async with clock.passing():
+        yield clock
+
+
+@pytest.fixture
+def router(clock: VirtualClock) -> FakeRouter:
+    return FakeRouter(clock)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    return tmp_path / "videos"
+
+
+async def submit(client: Client, prompt: str = "@1 runs") -> CallToolResult:
+    subjects = [{"images": "https://pictures.example/cat.png"}]
+    return await client.call_tool("generate_reference_video", {"prompt": prompt, "subjects": subjects})
+
+
+async def result(client: Client, task_id: str = "task-1", **arguments: Any) -> CallToolResult:
+    return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
+
+
+async def jobs(client: Client, **arguments: Any) -> CallToolResult:
+    return await client.call_tool("list_reference_videos", arguments)
+
+
+async def files(folder: Path) -> list[str]:
+    return sorted([path.name async for path in anyio.Path(folder).glob("*")])
+
+
+@BOTH_ERAS
+async def test_one_call_waits_until_the_video_is_on_disk(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path, mode: str
+) -> None:
+    router.takes = 30
+    async with process(router, ledger, mode=mode, output_dir=videos) as client:
+        await submit(client)
+        answer = await result(client)
+
+    (name,) = await files(videos)
+    saved_to = str(videos / name)
+    assert said(answer) == f"Done: the video is saved at {saved_to} (job task-1). Tell the user where the file is."
+    link = answer.content[1]
+    assert isinstance(link, ResourceLink)
+    assert (link.uri, link.name, link.mime_type) == ((videos / name).as_uri(), name, "video/mp4")
+    (video,) = told(answer)["videos"]
+    assert (video["url"], video["saved_to"]) == ("https://cdn.example/task-1.mp4", saved_to)
+    assert told(answer) == {
+        "task_id": "task-1",
+        "state": "succeeded",
+        "seed": 7,
+        "videos": [video],
+        "next_step": "Tell the user where the file is.",
+    }
+    assert clock.steady() < 45
+
+
+@BOTH_ERAS
+async def test_the_end_of_a_wait_is_no_error_and_says_the_last_state(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    router.task = {"progress_percent": 40, "eta": 20}
+    async with process(router, ledger, mode=mode) as client:
+        await submit(client)
+        answer = await result(client)
+
+    assert clock.steady() == 45
+    assert not answer.is_error
+    next_step = 'Call get_task_result with task_id "task-1": it waits. Do not submit again.'
+    assert said(answer) == f"Job task-1 is processing, 40 %. A video takes 0.5-5 minutes. {next_step}"
+    assert told(answer) == {
+        "task_id": "task-1",
+        "state": "processing",
+        "progress_percent": 40,
+        "eta_seconds": 20,
+        "next_step": next_step,
+    }
+
+
+async def test_the_first_look_is_2_seconds_after_submission_and_the_pace_slows_down_to_10(
+    router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 90
+    async with process(router, ledger, max_wait=300) as client:
+        await submit(client)
+        await result(client, wait_seconds=300)
+
+    looks = router.polled("task-1")
+    assert looks[0] == 2
+    pauses = [later - earlier for earlier, later in pairwise(looks)]
+    expected = [2, 2.6, 3.38, 4.39, 5.71, 7.43, 9.65, *[10] * 10]
+    assert pauses == [pytest.approx(pause, rel=0.11) for pause in expected[: len(pauses)]]
+    assert len(set(pauses)) == len(pauses), "jitter"
+
+
+async def test_twenty_waits_for_one_job_are_one_poller(router: FakeRouter, ledger: Path) -> None:
+    answers: list[CallToolResult] = []
+
+    async def wait(client: Client) -> None:
+        answers.append(await result(client, wait_seconds=300))
+
+    async with process(router, ledger, max_wait=300) as client, anyio.create_task_group() as tasks:
+        await submit(client)
+        for _ in range(20):
+            tasks.start_soon(wait, client)
+
+    assert [told(answer)["state"] for answer in answers] == ["succeeded"] * 20
+    assert all(later - earlier >= 1.8 for earlier, later in pairwise(router.polled("task-1")))
+    assert len(router.polls) <= 12
+
+
+async def test_twenty_waits_for_a_job_that_is_new_here_are_one_poller(router: FakeRouter, ledger: Path) -> None:
+    router.accepted["task-of-another-program"] = 0
+
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(result, client, "task-of-another-program")
+
+    assert all(later - earlier >= 1.8 for earlier, later in pairwise(router.polled("task-of-another-program")))
+
+
+async def test_two_processes_share_one_pace(clock: VirtualClock, router: FakeRouter, ledger: Path) -> None:
+    router.takes = 3600
+    async with process(router, ledger, max_wait=300) as one, process(router, ledger, max_wait=300) as other:
+        await submit(one)
+        async with anyio.create_task_group() as tasks:
+            for client in (one, other):
+                tasks.start_soon(partial(result, client, wait_seconds=300))
+
+    alone = 7 + 270 / 10
+    assert len(router.polls) < alone * 1.3
+    assert all(later - earlier >= 1.4 for earlier, later in pairwise(router.polled("task-1")))
+
+
+async def test_both_processes_learn_what_one_of_them_was_told(router: FakeRouter, ledger: Path, videos: Path) -> None:
+    answers: list[CallToolResult] = []
+
+    async def wait(client: Client) -> None:
+        answers.append(await result(client, wait_seconds=300))
+
+    settings: dict[str, Any] = {"max_wait": 300, "output_dir": videos}
+    async with process(router, ledger, **settings) as one, process(router, ledger, **settings) as other:
+        await submit(one)
+        async with anyio.create_task_group() as tasks:
+            for client in (one, other):
+                tasks.start_soon(wait, client)
+
+    (name,) = await files(videos)
+    assert [told(answer)["videos"][0]["saved_to"] for answer in answers] == [str(videos / name)] * 2
+
+
+async def test_retry_after_is_respected_whoever_asks_meanwhile(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.results = [refused(429, "RATE_LIMIT_EXCEEDED", retry_after=20)]
+    async with process(router, ledger) as client:
+        await submit(client)
+        impatient = await result(client, wait_seconds=8)
+        answer = await result(client)
+
+    assert impatient.is_error
+    assert router.polled("task-1")[:2] == [2, 22]
+    assert told(answer)["state"] == "processing"
+
+
+@pytest.mark.parametrize(("eta", "second_look"), [(15, 17), (600, 32)])
+async def test_the_routers_own_guess_is_respected_up_to_half_a_minute(
+    router: FakeRouter, ledger: Path, eta: int, second_look: float
+) -> None:
+    router.task = {"eta": eta}
+    async with process(router, ledger) as client:
+        await submit(client)
+        await result(client)
+
+    assert router.polled("task-1")[:2] == [2, second_look]
+
+
+async def test_somebody_who_asks_again_gets_a_fresh_look_at_once(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 3600
+    async with process(router, ledger) as client:
+        await submit(client)
+        await result(client, wait_seconds=40)
+        await clock.sleep(10)
+        while clock.steady() - router.polls[-1][0] < 3:
+            await clock.sleep(1)
+        before = len(router.polls)
+        asked_at = clock.steady()
+        answer = await result(client, wait_seconds=0)
+        assert clock.steady() == asked_at
+        once_more = await result(client, wait_seconds=0)
+
+    assert told(answer)["state"] == told(once_more)["state"] == "processing"
+    assert len(router.polls) == before + 1, "the second answer is fresh enough"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        UNREACHABLE,
+        Reply(500, "oops"),
+        Reply(503, "<html>"),
+        Reply(200, {"message": "server overload"}),
+        refused(429, "RATE_LIMIT_EXCEEDED"),
+        refused(500, "GET_RESULT_FAILED"),
+    ],
+)
+async def test_transient_trouble_is_waited_out(router: FakeRouter, ledger: Path, trouble: Reply) -> None:
+    router.takes = 10
+    router.results = [trouble] * 4
+    async with process(router, ledger) as client:
+        await submit(client)
+        answer = await result(client)
+
+    assert told(answer)["state"] == "succeeded"
+
+
+@BOTH_ERAS
+async def test_a_router_out_of_reach_for_the_whole_wait_is_an_error_with_the_last_known_state(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    async with process(router, ledger, mode=mode) as client:
+        await submit(client)
+        await result(client, wait_seconds=5)
+        router.result = UNREACHABLE
+        await clock.sleep(10 - clock.steady())
+        answer = await result(client)
+        assert clock.steady() == 55
+        router.result = Reply()
+        recovered = await result(client)
+
+    assert answer.is_error
+    assert said(answer) == (
+        "No answer from api.myrouter.ai (the connection broke). Last known state of job task-1: processing, for 53 s. "
+        "The job is not affected: ask again in a minute."
+    )
+    assert told(recovered)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("reason", ["INVALID_API_KEY", "API_NOT_ALLOWED"])
+async def test_a_router_that_refuses_the_question_ends_the_wait_at_once(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, reason: str
+) -> None:
+    async with process(router, ledger) as client:
+        await submit(client)
+        router.result = refused(403, reason)
+        answer = await result(client)
+        assert clock.steady() == 2
+        router.result = Reply()
+        mended = await result(client, wait_seconds=300)
+
+    assert answer.is_error
+    assert said(answer).startswith(f"api.myrouter.ai answered 403 {reason}")
+    assert not mended.is_error
+
+
+async def test_task_not_found_never_ends_a_job_that_we_know(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    async with process(router, ledger) as client:
+        await submit(client)
+        router.result = refused(404, "TASK_NOT_FOUND")
+        answer = await result(client)
+        assert clock.steady() == 45
+        router.result = Reply()
+        found = await result(client)
+
+    assert answer.is_error
+    assert said(answer) == (
+        'api.myrouter.ai does not know the task task-1: "trace_id: 0123abcd". '
+        "Last known state of job task-1: queued, for 45 s. "
+        "Was it submitted with another key? The job itself may go on."
+    )
+    assert told(found)["state"] == "succeeded"
+
+
+@BOTH_ERAS
+async def test_an_unknown_task_id_is_answered_with_the_three_newest_ones(
+    router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    async with process(router, ledger, mode=mode) as client:
+        nothing_yet = await result(client, "task-9")
+        for scene in range(4):
+            await submit(client, f"@1 in scene {scene}")
+            await router.clock.sleep(1)
+        answer = await result(client, "task-9")
+
+    assert nothing_yet.is_error
+    assert said(nothing_yet) == (
+        "api.myrouter.ai does not know the task task-9. "
+        "No job is known here. A job is visible only to the key that submitted it."
+    )
+    assert answer.is_error
+    assert said(answer) == (
+        "api.myrouter.ai does not know the task task-9. The newest jobs here: task-4, task-3, task-2. "
+        "A job is visible only to the key that submitted it."
+    )
+
+
+async def test_a_job_of_another_account_is_not_found_and_the_router_is_not_asked(
+    router: FakeRouter, ledger: Path
+) -> None:
+    async with process(router, ledger, base_url="https://gateway.example") as client:
+        await submit(client)
+        await result(client, wait_seconds=5)
+    asked = len(router.polls)
+    async with process(router, ledger) as client:
+        answer = await result(client)
+
+    assert answer.is_error
+    assert said(answer) == (
+        "api.myrouter.ai does not know the task task-1. "
+        "No job is known here. A job is visible only to the key that submitted it."
+    )
+    assert len(router.polls) == asked
+
+
+async def test_a_job_of_another_program_is_adopted(router: FakeRouter, ledger: Path, videos: Path) -> None:
+    router.accepted["task-of-another-program"] = 0
+    async with process(router, ledger, output_dir=videos, max_wait=300) as client:
+        answer = await result(client, "task-of-another-program", wait_seconds=300)
+        listed = await jobs(client)
+
+    assert told(answer)["state"] == "succeeded"
+    assert [(job["task_id"], job["state"]) for job in told(listed)["jobs"]] == [
+        ("task-of-another-program", "succeeded")
+    ]
+    assert len(await files(videos)) == 1
+
+
+@BOTH_ERAS
+async def test_progress_grows_and_comes_at_least_every_5_seconds(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    router.task = {"progress_percent": 40}
+    router.takes = 3600
+    steps: list[tuple[float, str | None]] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        assert progress == pytest.approx(clock.steady(), abs=0.1)
+        assert total is None
+        steps.append((progress, message))
+
+    async with process(router, ledger, mode=mode) as client:
+        await submit(client)
+        arguments = {"task_id": "task-1", "wait_seconds": 45}
+        await client.call_tool("get_task_result", arguments, progress_callback=on_progress)
+
+    values = [progress for progress, _ in steps]
+    assert all(0 < later - earlier <= 5.1 for earlier, later in pairwise([0.0, *values, 45.0]) if later != earlier)
+    assert values == sorted(set(values))
+    assert values[-1] >= 40
+    assert {message for _, message in steps} == {"processing, 40 %"}
+
+
+@BOTH_ERAS
+@pytest.mark.parametrize(
+    ("name", "settings", "seconds"),
+    [
+        ("an agent", {}, 50),
+        ("claude-code", {}, 300),
+        ("Claude-Code", {}, 300),
+        ("an agent", {"max_wait": 120}, 120),
+        ("claude-code", {"max_wait": 20}, 20),
+    ],
+)
+async def test_a_wait_is_as_long_as_the_client_allows(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str, name: str, settings: dict[str, Any], seconds: int
+) -> None:
+    """Most clients drop a call after 60 s, and its answer with it."""
+    router.takes = 3600
+    async with process(router, ledger, mode=mode, name=name, **settings) as client:
+        await submit(client)
+        answer = await result(client, wait_seconds=300)
+
+    assert clock.steady() == seconds
+    assert not answer.is_error
+
+
+@BOTH_ERAS
+async def test_a_failed_job_is_an_error_with_its_reason_and_what_to_change(
+    router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    router.takes = 10
+    router.fails = {"task-1": "ILLEGAL_PROMPT", "task-2": "the subject left the picture"}
+    async with process(router, ledger, mode=mode) as client:
+        await submit(client)
+        known = await result(client)
+        asked = len(router.polls)
+        again = await result(client)
+        assert len(router.polls) == asked, "an end is remembered"
+        await submit(client, "@1 leaves")
+        other = await result(client, "task-2")
+
+    assert known.is_error
+    assert said(known) == (
+        'Job task-1 failed: "ILLEGAL_PROMPT". The content rules refused the prompt: reword it, then call again.'
+    )
+    assert told(known) == {
+        "task_id": "task-1",
+        "state": "failed",
+        "reason": "ILLEGAL_PROMPT",
+        "next_step": "The content rules refused the prompt: reword it, then call again.",
+    }
+    assert said(again) == said(known)
+    assert other.is_error
+    assert said(other) == (
+        'Job task-2 failed: "the subject left the picture". '
+        "Change the prompt or the pictures; asking again will not change the outcome."
+    )
+
+
+async def test_a_restart_goes_on_with_unfinished_jobs_unasked(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        await submit(client, "@1 sleeps")
+    assert await files(videos) == []
+    async with process(router, ledger, output_dir=videos) as client:
+        await clock.sleep(120)
+        saved = await files(videos)
+        listed = await jobs(client)
+
+    assert len(saved) == 2
+    assert sorted(Path(job["saved_to"]).name for job in told(listed)["jobs"]) == saved
+
+
+async def test_a_finished_job_is_not_asked_for_again_while_its_file_is_there(
+    router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes = 10
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        first = await result(client)
+        asked = len(router.polls)
+        again = await result(client)
+
+    assert said(again) == said(first)
+    assert len(router.polls) == asked
+
+
+async def test_a_file_that_was_deleted_is_fetched_again_on_demand(
+    router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes = 10
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        first = await result(client)
+        saved = anyio.Path(told(first)["videos"][0]["saved_to"])
+        await saved.unlink()
+        again = await result(client)
+        assert await saved.exists()
+
+    assert said(again) == said(first)
+
+
+async def test_a_dead_link_is_replaced_on_demand(clock: VirtualClock, router: FakeRouter, ledger: Path) -> None:
+    router.takes = 10
+    async with process(router, ledger) as client:
+        await submit(client)
+        first = await result(client)
+        asked = len(router.polls)
+        alive = await result(client)
+        assert len(router.polls) == asked
+        await clock.sleep(3600)
+        fresh = await result(client)
+
+    assert told(alive) == told(first)
+    assert len(router.polls) == asked + 1
+    expires_at = [datetime.fromisoformat(told(answer)["videos"][0]["expires_at"]) for answer in (first, fresh)]
+    assert (expires_at[1] - expires_at[0]).total_seconds() == 3600
+
+
+@BOTH_ERAS
+async def test_videos_that_finished_while_nobody_looked_are_told_once(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str
+) -> None:
+    router.takes = 10
+    async with process(router, ledger, mode=mode) as client:
+        await submit(client, "@1 wakes up")
+        await clock.sleep(1)
+        await submit(client, "@1 runs")
+        await clock.sleep(60)
+        first = await submit(client, "@1 sleeps")
+        second = await submit(client, "@1 dreams")
+
+    news = "Since you last looked, 2 more videos finished: task-2, task-1."
+    assert said(first).endswith(news)
+    assert told(first)["next_step"].endswith(news)
+    assert "Since" not in said(second)
+
+
+async def test_a_video_that_is_told_in_the_answer_is_no_news(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 10
+    router.submissions = [Reply(after=11)]
+    async with process(router, ledger) as client:
+        await submit(client)
+        await clock.sleep(60)
+        repeated = await submit(client)
+
+    assert said(repeated).startswith("Done: https://cdn.example/task-1.mp4")
+    assert "Since" not in said(repeated)
+
+
+async def test_a_list_that_leaves_a_finished_video_out_tells_it_as_news(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 10
+    async with process(router, ledger) as client:
+        await submit(client)
+        await clock.sleep(60)
+        failed = await jobs(client, state="failed")
+        everything = await jobs(client)
+
+    assert said(failed) == ("No jobs yet.\nNothing to do. Since you last looked, 1 more video finished: task-1.")
+    assert "Since" not in said(everything)
+
+
+@BOTH_ERAS
+async def test_the_list_leads_back_to_lost_jobs(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path, mode: str
+) -> None:
+    router.submissions = [Reply(), refused(400, "ILLEGAL_PROMPT"), LOST, Reply()]
+    router.fails = {"task-4": "TASK_FAILED"}
+    router.takes = 10
+    async with process(router, ledger, mode=mode, output_dir=videos) as client:
+        empty = await jobs(client)
+        for prompt in ("@1 runs", "@1 swears", "@1 sleeps", "@1 " + "dreams " * 40):
+            await submit(client, prompt)
+            await clock.sleep(60)
+        answer = await jobs(client)
+        newest = await jobs(client, limit=1)
+        uncertain = await jobs(client, state="uncertain")
+        await jobs(client, limit=999)
+
+    assert said(empty) == "No jobs yet.\nNothing to do."
+    assert told(empty) == {"jobs": [], "next_step": "Nothing to do."}
+    times = [
+        f"{datetime.fromtimestamp(EPOCH + 60 * n, UTC).astimezone().isoformat(timespec='seconds')}" for n in range(4)
+    ]
+    (saved,) = await files(videos)
+    dreams, sleeps, swears, runs = told(answer)["jobs"]
+    assert dreams["prompt"].startswith("@1 dreams dreams")
+    assert dreams["prompt"].endswith("…")
+    assert (dreams["task_id"], dreams["state"], dreams["reason"]) == ("task-4", "failed", "TASK_FAILED")
+    assert (sleeps["state"], "task_id" in sleeps) == ("uncertain", False)
+    assert "may have been accepted and billed" in sleeps["reason"]
+    assert (swears["state"], "ILLEGAL_PROMPT" in swears["reason"]) == ("rejected", True)
+    assert runs == {
+        "task_id": "task-1",
+        "state": "succeeded",
+        "submitted_at": times[0],
+        "prompt": "@1 runs",
+        "saved_to": str(videos / saved),
+    }
+    lines = said(answer).splitlines()
+    assert lines[0] == "The 4 newest jobs:"
+    assert lines[1].startswith(f'{times[3]} failed task-4 "@1 dreams dreams')
+    assert lines[2] == f'{times[2]} uncertain {sleeps["idempotency_key"]} "@1 sleeps"'
+    assert lines[3] == f'{times[1]} rejected {swears["idempotency_key"]} "@1 swears"'
+    assert lines[4] == f'{times[0]} succeeded task-1 "@1 runs" -> {videos / saved}'
+    assert lines[5] == told(answer)["next_step"]
+    assert lines[5] == "get_task_result with a task_id waits for that job or gives its link."
+    assert [job["task_id"] for job in told(newest)["jobs"]] == ["task-4"]
+    assert told(uncertain)["jobs"] == [sleeps]
+
+
+async def test_a_submission_that_was_never_answered_is_listed_as_uncertain(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=3600)]
+    async with (
+        process(router, ledger) as killed,
+        process(router, ledger) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(submit, killed)
+        await clock.sleep(60)
+        before = [await jobs(client, state="submitting"), await jobs(client, state="uncertain")]
+        await clock.sleep(61)
+        after = [await jobs(client, state="submitting"), await jobs(client, state="uncertain")]
+        tasks.cancel_scope.cancel()
+
+    assert [len(told(answer)["jobs"]) for answer in before] == [1, 0]
+    assert [len(told(answer)["jobs"]) for answer in after] == [0, 1]
