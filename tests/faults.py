@@ -1,6 +1,7 @@
 """What can go wrong on the way to the router and back, by name, and the hand-made HTTP that shows it on the wire."""
 
 import json
+import re
 import socket
 import struct
 import sys
@@ -77,6 +78,8 @@ class Body:
     content: bytes
     code: int = 200
     content_type: str = JSON
+    headers: tuple[str, ...] = ()
+    stop: int | None = None  # FIN after so many of the bytes
 
 
 OneFault = Fault | Status | Redirect | Body
@@ -113,6 +116,8 @@ def refuses(fault: OneFault) -> bool:
 
 def closes(fault: OneFault) -> bool:
     """Does the router end the connection after what it said?"""
+    if isinstance(fault, Body):
+        return fault.stop is not None
     silent = (Fault.CLOSE_IDLE, Fault.CLOSE_WITHOUT_ANSWER)
     return fault in (*silent, Fault.HALF_HEAD, Fault.HALF_BODY, Fault.LENGTH_TOO_LONG)
 
@@ -150,7 +155,8 @@ def pieces(fault: OneFault, body: bytes, content_type: str = JSON) -> Iterator[b
         case Fault():
             yield _answer(200, *FIXED.get(fault, (body, content_type)))
         case Body():
-            yield _answer(fault.code, fault.content, fault.content_type)
+            yield _head(fault.code, fault.content_type, len(fault.content), *fault.headers)
+            yield fault.content[: fault.stop]
         case Redirect():
             yield _answer(fault.code, b"", JSON, f"Location: {fault.location}")
         case Status():
@@ -161,6 +167,24 @@ def pieces(fault: OneFault, body: bytes, content_type: str = JSON) -> Iterator[b
             else:
                 envelope = {"code": fault.code, "reason": fault.reason, "message": fault.message, "metadata": {}}
                 yield _answer(fault.code, json.dumps(envelope).encode(), JSON, *headers)
+
+
+def part_of(video: bytes, tag: str | None, request: "Request", cut: int | None) -> Body:
+    """The video, or what a request with a range asks of it. A server without a tag knows no ranges.
+
+    `cut`: FIN where so many percent of the whole video are over.
+    """
+    start = 0
+    asked = re.fullmatch(r"bytes=([0-9]+)-", request.headers.get("range", ""))
+    if asked and tag and request.headers.get("if-range", tag) == tag:
+        start = int(asked[1])
+        if start >= len(video):
+            return Body(b"", 416, headers=(f"Content-Range: bytes */{len(video)}",))
+    headers = [f"ETag: {tag}", "Accept-Ranges: bytes"] if tag else []
+    if start:
+        headers.append(f"Content-Range: bytes {start}-{len(video) - 1}/{len(video)}")
+    stop = None if cut is None else max(0, len(video) * cut // 100 - start)
+    return Body(video[start:], 206 if start else 200, "video/mp4", tuple(headers), stop)
 
 
 def _padded(body: bytes) -> Iterator[bytes]:

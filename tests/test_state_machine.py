@@ -26,7 +26,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from marker import KEY as API_KEY
 from refvideo_mcp.errors import Refused, RefvideoError, Rejected, Uncertain
-from refvideo_mcp.jobs import Crew, InFlight, Jobs, Limits, Submission
+from refvideo_mcp.images import Grants, Images
+from refvideo_mcp.jobs import Crew, InFlight, Jobs, Limits, Permissions, Submission
 from refvideo_mcp.jobs.jobs import ON_ITS_WAY_SECONDS
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
@@ -148,11 +149,14 @@ class Process:
     def __init__(self, number: int, database: Path, clock: Clock, transport: httpx2.AsyncBaseTransport) -> None:
         self.number = number
         self.ledger = MortalLedger(database)
+        images, videos = Images(folders=[], grants=None), Videos(None)
         self._crew = Crew(
             account=ACCOUNT,
             router=Router("https://router.example", API_KEY, transport=transport),
             ledger=self.ledger,
-            videos=Videos(None),
+            images=images,
+            videos=videos,
+            permissions=Permissions(images, videos, Grants(None)),
             clock=clock,
             in_flight=Unattended(),
         )

@@ -1,7 +1,9 @@
 """A job is never paid for twice, whatever breaks between the call and its answer."""
 
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -614,3 +616,19 @@ async def test_an_answer_that_comes_after_the_deadline_still_wins(
 
     assert doubtful.is_error
     assert told(found)["task_id"] == "task-1"
+
+
+async def test_a_call_cancelled_while_it_is_being_remembered_is_sent_all_the_same(
+    router: FakeRouter, ledger: Path
+) -> None:
+    """A row whose request was never sent would look uncertain for ever after."""
+    async with process(router, ledger) as client:
+        await client.call_tool("list_reference_videos", {})
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with anyio.move_on_after(0.2):
+                await submit(client)
+            other.execute("ROLLBACK")
+        answer = await submit(client)
+    assert told(answer)["task_id"] == "task-1"
+    assert len(router.posts) == 1

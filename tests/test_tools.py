@@ -66,14 +66,15 @@ async def test_two_calls_turn_a_picture_into_a_saved_video(tmp_path: Path, era: 
         finished = await client.call_tool("get_task_result", {"task_id": "task-1"})
 
     assert text_of(started) == (
-        "Job task-1 is queued. A video takes 0.5-5 minutes. "
+        "Job task-1 is queued. A video takes 0.5-5 minutes. Sent to api.myrouter.ai: fox.png. "
         'Call get_task_result with task_id "task-1": it waits. Do not submit again. '
         "295 s left in today's allowance."
     )
     assert started.structured_content == {
         "task_id": "task-1",
         "state": "queued",
-        "next_step": 'Call get_task_result with task_id "task-1": it waits. Do not submit again. '
+        "next_step": "Sent to api.myrouter.ai: fox.png. "
+        'Call get_task_result with task_id "task-1": it waits. Do not submit again. '
         "295 s left in today's allowance.",
     }
     body = json.loads(sent[0].content)

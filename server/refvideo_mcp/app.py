@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 from mcp.server.mcpserver import MCPServer
 
 from refvideo_mcp import __version__
-from refvideo_mcp.jobs import Clock, Crew, InFlight, Jobs, Limits
+from refvideo_mcp.images import Grants, Images
+from refvideo_mcp.jobs import Clock, Crew, InFlight, Jobs, Limits, Permissions
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.router import Router, Timeouts
-from refvideo_mcp.settings import Settings
+from refvideo_mcp.settings import Settings, is_loopback
 from refvideo_mcp.tools import INSTRUCTIONS, ServerState, build_tools
 from refvideo_mcp.videos import Videos
 
@@ -43,23 +44,44 @@ async def running(
         return
     with ExitStack() as stack:
         base_url, database = settings.base_url, settings.database
+        state, cache = settings.state_dir, settings.cache_dir
         if settings.sandbox:
             from refvideo_mcp.sandbox import Sandbox
 
             base_url = stack.enter_context(Sandbox()).url
             folder = stack.enter_context(TemporaryDirectory(prefix="refvideo-", ignore_cleanup_errors=True))
             database = Path(folder) / "ledger.db"
+            state, cache = None, Path(folder) / "cache"
+        allowed = [*settings.image_dirs, *([settings.output_dir] if settings.output_dir else [])]
+        images = Images(
+            folders=allowed,
+            grants=_below(state, "picture-folders.json"),
+            router_is_local=is_loopback(urlsplit(base_url).hostname or ""),
+        )
+        videos = Videos(
+            settings.output_dir,
+            max_mb=settings.max_video_mb,
+            cache=cache,
+            preview=settings.preview,
+            transport=transport,
+        )
         crew = Crew(
             account=f"local@{urlsplit(base_url).netloc.lower()}",  # on stdio: this user's jobs at one gateway
             router=Router(base_url, settings.api_key, timeouts=timeouts, transport=transport),
             ledger=Ledger(database),
-            videos=Videos(settings.output_dir, transport=transport),
+            images=images,
+            videos=videos,
+            permissions=Permissions(images, videos, Grants(_below(state, "save-folders.json"))),
             clock=time,
             in_flight=in_flight or InFlight(),
         )
         limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs)
         async with Jobs.open(crew, limits) as jobs:
             yield ServerState(jobs, time, settings.sandbox, settings.max_wait)
+
+
+def _below(folder: Path | None, name: str) -> Path | None:
+    return folder / name if folder else None
 
 
 def build_server(

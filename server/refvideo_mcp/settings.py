@@ -1,6 +1,7 @@
 """Environment and flags, read once at the door into one frozen `Settings`."""
 
 import ipaddress
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 from refvideo_mcp.errors import Refused
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "is_loopback"]
 
 DEFAULT_BASE_URL = "https://api.myrouter.ai"
 SANDBOX_KEY = "sandbox"
@@ -36,6 +37,11 @@ class Settings:
     database: Path | str = Path()
     max_seconds_per_day: int = 300
     max_open_jobs: int = 10
+    image_dirs: tuple[Path, ...] = ()
+    max_video_mb: int = 500
+    preview: bool = True
+    state_dir: Path | None = None
+    cache_dir: Path | None = None
 
     @classmethod
     def read(cls, environ: Mapping[str, str], *, sandbox: bool = False, output_dir: str | None = None) -> "Settings":
@@ -57,9 +63,14 @@ class Settings:
                 output_dir or ("" if on_sandbox else env.get("REFVIDEO_OUTPUT_DIR", "")), on_sandbox
             ),
             max_wait=_number(env, "REFVIDEO_MAX_WAIT", None, least=1),
-            database=env.get("REFVIDEO_DATABASE_URL") or _default_ledger(),
+            database=env.get("REFVIDEO_DATABASE_URL") or _own("user_state_path") / "ledger.db",
             max_seconds_per_day=_number(env, "REFVIDEO_MAX_SECONDS_PER_DAY", 300),
             max_open_jobs=_number(env, "REFVIDEO_MAX_OPEN_JOBS", 10),
+            image_dirs=_folders(env.get("REFVIDEO_IMAGE_DIRS", "")),
+            max_video_mb=_number(env, "REFVIDEO_MAX_VIDEO_MB", 500),
+            preview=env.get("REFVIDEO_PREVIEW", "").lower() != "off",
+            state_dir=_own("user_state_path"),
+            cache_dir=_own("user_cache_path"),
             log_level=_log_level(env.get("REFVIDEO_LOG_LEVEL", "warning")),
         )
 
@@ -101,10 +112,16 @@ def _output_dir(text: str, sandbox: bool) -> Path | None:
     return platformdirs.user_videos_path() / "refvideo"
 
 
-def _default_ledger() -> Path:
+def _own(kind: str) -> Path:
+    """Our own folder among the user's, by platformdirs' name for its kind."""
     import platformdirs
 
-    return platformdirs.user_state_path("refvideo-mcp", appauthor=False) / "ledger.db"
+    path: Path = getattr(platformdirs, kind)("refvideo-mcp", appauthor=False)
+    return path
+
+
+def _folders(text: str) -> tuple[Path, ...]:
+    return tuple(Path(folder).expanduser().absolute() for folder in text.split(os.pathsep) if folder.strip())
 
 
 Default = TypeVar("Default", int, None)

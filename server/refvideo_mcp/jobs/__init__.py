@@ -3,6 +3,7 @@
 from refvideo_mcp.jobs.clock import Clock
 from refvideo_mcp.jobs.crew import Crew, InFlight
 from refvideo_mcp.jobs.jobs import Jobs, Submission
+from refvideo_mcp.jobs.permissions import Permissions
 from refvideo_mcp.jobs.rules import Limits, UncertainTwin
 
-__all__ = ["Clock", "Crew", "InFlight", "Jobs", "Limits", "Submission", "UncertainTwin"]
+__all__ = ["Clock", "Crew", "InFlight", "Jobs", "Limits", "Permissions", "Submission", "UncertainTwin"]

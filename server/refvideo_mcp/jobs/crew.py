@@ -7,8 +7,10 @@ from typing import ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
+from refvideo_mcp.images import Images
 from refvideo_mcp.jobs.clock import Clock
-from refvideo_mcp.ledger import Ledger
+from refvideo_mcp.jobs.permissions import Permissions
+from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
 from refvideo_mcp.videos import Videos
 
@@ -51,12 +53,18 @@ class Crew:
     account: str
     router: Router
     ledger: Ledger
+    images: Images
     videos: Videos
+    permissions: Permissions
     clock: Clock
     in_flight: InFlight
     requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
     downloads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_DOWNLOADS))
     _ledger_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
+
+    def saves(self, job: Job) -> bool:
+        """Whether the job's video is to be put on this disk."""
+        return self.videos.folder is not None or job.save_to is not None
 
     async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of the ledger in a thread of its own: slow pictures must not hold it up.

@@ -1,23 +1,72 @@
-"""What is remembered of a request: its pictures by hash and size, never their bytes."""
+"""A call made ready: what is sent, and what is remembered of it — pictures by hash and size, never their bytes."""
 
 import base64
 import hashlib
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio.to_thread
+
+from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.ledger import Draft
+from refvideo_mcp.spec import ReferenceVideoRequest, advice
 
-__all__ = ["draft_of"]
+__all__ = ["Prepared", "draft_of", "prepare"]
 
 
-def draft_of(account: str, body: dict[str, Any], warnings: tuple[str, ...], key: str | None = None) -> Draft:
+@dataclass(frozen=True)
+class Prepared:
+    """The router's body, the draft for the ledger, and the local files whose contents the body holds."""
+
+    body: dict[str, Any]
+    draft: Draft
+    sent: tuple[Path, ...]
+
+    @property
+    def pictures(self) -> list[bytes]:
+        """The contents of the pictures that are in the body itself."""
+        images = [image for subject in self.body["subjects"] for image in subject["images"]]
+        return [base64.b64decode(image.partition(",")[2]) for image in images if image.startswith("data:")]
+
+
+async def prepare(
+    crew: Crew,
+    request: ReferenceVideoRequest,
+    roots: Sequence[Path] = (),
+    *,
+    key: str | None = None,
+    save_to: str | None = None,
+) -> Prepared:
+    """Read and check everything that a call names. `roots` are the client's folders.
+
+    Raises:
+        Refused: a picture or `save_to` cannot be used; nothing was sent.
+    """
+    destination = await crew.permissions.destination(save_to, roots) if save_to else None
+    loaded = await crew.images.load(request, roots)
+    body = loaded.request.body()
+    warnings = (*advice(request), *loaded.warnings)
+    # Hashing 20 MB would hold up a ping.
+    draft = await anyio.to_thread.run_sync(
+        draft_of, crew.account, body, warnings, key, str(destination) if destination else None
+    )
+    return Prepared(body, draft, loaded.sent)
+
+
+def draft_of(
+    account: str, body: dict[str, Any], warnings: tuple[str, ...], key: str | None = None, save_to: str | None = None
+) -> Draft:
     """A draft of the router's body `body`, which holds URLs and data URIs."""
     digests = [[_digest(image) for image in subject["images"]] for subject in body["subjects"]]
     subjects = [subject | {"images": images} for subject, images in zip(body["subjects"], digests, strict=True)]
     request = body | {"subjects": subjects}
-    draft = Draft(account, request, _hash(request), _hash(digests), body["duration"], warnings=warnings)
+    draft = Draft(
+        account, request, _hash(request), _hash(digests), body["duration"], warnings=warnings, save_to=save_to
+    )
     return draft if key is None else replace(draft, key=key, key_given=True)
 
 

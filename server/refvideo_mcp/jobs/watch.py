@@ -13,7 +13,7 @@ import anyio
 from refvideo_mcp.errors import Refused, RefvideoError, Rejected, Unavailable, Uncertain, UnknownTask
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.videos import file_name
+from refvideo_mcp.videos import ExpiredLink, file_name
 
 __all__ = ["Watch", "is_kept"]
 
@@ -162,8 +162,8 @@ class Watch:
         return self._clock.steady() - started
 
     async def _until_saved(self) -> None:
-        unsaved = self._crew.videos.folder is not None
-        while unsaved and not self.job.saved_to and not self.job.not_saved:
+        wanted = self._crew.saves(self.job)
+        while wanted and not self.job.saved_to and not self.job.not_saved:
             if await self._claim("saving_until", before=0.0, until=SAVING_SECONDS):
                 await self._save()
             else:  # another process is saving it
@@ -171,16 +171,35 @@ class Watch:
                 await self._reread()
 
     async def _save(self) -> None:
-        name = file_name(self.job.handle, self.job.opened_at, self.job.prompt, self.job.seconds)
-        saved_to: Path | None = None
-        not_saved: str | None = None
+        saved: dict[str, Any] = {}
         try:
             async with self._crew.downloads:
-                saved_to = await self._crew.videos.save(self.job.videos[0].url, name)
+                file = await self._download()
+                saved["saved_to"] = str(file)
+                strip = await self._crew.videos.strip(self.job.id, file)
+                saved["preview"] = str(strip) if strip else None
+        except ExpiredLink as error:
+            saved |= {"not_saved": str(error), "expired_at": self._clock.now()}
         except Unavailable as error:
-            not_saved = str(error)
-        path = str(saved_to) if saved_to else None
-        await self.change(lambda job: replace(job, saved_to=path, not_saved=not_saved, saving_until=None))
+            saved["not_saved"] = str(error)
+        await self.change(lambda job: replace(job, saving_until=None, **saved))
+
+    async def _download(self) -> Path:
+        """Save the video; a link that turns out to be dead is asked for afresh, once.
+
+        Raises:
+            ExpiredLink: the fresh link is dead too.
+            Unavailable: it could not be fetched or stored.
+        """
+        name = file_name(self.job.handle, self.job.opened_at, self.job.prompt, self.job.seconds)
+        destination = Path(self.job.save_to) if self.job.save_to else None
+        try:
+            return await self._crew.videos.save(self.job.videos[0].url, name, destination)
+        except ExpiredLink:
+            await self._look(0.0)
+            if self.trouble:
+                raise Unavailable(f"The link is dead, and there is no fresh one yet. {self.trouble}") from None
+            return await self._crew.videos.save(self.job.videos[0].url, name, destination)
 
     async def _claim(self, column: str, *, before: float, until: float = 0.0) -> bool:
         """Whether this process is the one to act; where the ledger cannot tell, it is."""

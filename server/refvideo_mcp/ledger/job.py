@@ -76,6 +76,8 @@ class Job:
     seed: int | None = None
     videos: tuple[Video, ...] = ()
     warnings: tuple[str, ...] = ()
+    preview: str | None = None
+    expired_at: float | None = None
 
     @property
     def ended(self) -> bool:

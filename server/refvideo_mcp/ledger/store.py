@@ -17,7 +17,17 @@ __all__ = ["Ledger"]
 
 DAY_SECONDS = 24 * 3600.0
 CLOCKS_DIFFER_SECONDS = 60.0
-_ANSWER = ("progress_percent", "eta_seconds", "raw_status", "reason", "seed", "videos", "warnings")
+_ANSWER = (
+    "progress_percent",
+    "eta_seconds",
+    "raw_status",
+    "reason",
+    "seed",
+    "videos",
+    "warnings",
+    "preview",
+    "expired_at",
+)
 _COLUMNS = tuple(f.name for f in fields(Job) if f.name not in _ANSWER)
 
 

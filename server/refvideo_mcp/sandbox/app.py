@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.to_thread import run_sync
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
@@ -48,7 +48,7 @@ class Router:
         try:
             body = await _read(request)
             _check_headers(request)
-            order = await run_sync(check_body, body)
+            order = await anyio.to_thread.run_sync(check_body, body)
             rehearsal = rehearsals.find(order["prompt"])
         except Refusal as refusal:
             return refusal.response()
@@ -76,8 +76,8 @@ class Router:
         self._stats["accepted"] += 1
         accepted_at, number = self._clock(), self._stats["accepted"]
         # In a thread, because an order with its pictures in it is up to 20 MB to hash and to write.
-        seed = await run_sync(_seed, order, number)
-        clip_key = await run_sync(self._want, order, seed) if rehearsal.renders else ""
+        seed = await anyio.to_thread.run_sync(_seed, order, number)
+        clip_key = await anyio.to_thread.run_sync(self._want, order, seed) if rehearsal.renders else ""
         job = Job(rehearsal, seed, accepted_at, clip_key)
         self._jobs.add(job)
         return job

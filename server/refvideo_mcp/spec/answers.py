@@ -136,6 +136,7 @@ class JobAnswer(BaseModel):
     raw_status: str | None = Field(None, description="The router's status, if unknown to us.")
     reason: str | None = Field(None, description="Why it failed.")
     seed: int | None = Field(None, description="The seed used.")
+    preview: str | None = Field(None, description="A picture: references, start, middle, end.")
     videos: list[VideoAnswer] | None = Field(None, description="The finished video.")
     warnings: list[str] | None = Field(None, description="What may disappoint.")
     next_step: str = Field(description="What to do now.")

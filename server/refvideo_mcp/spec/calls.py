@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from refvideo_mcp.spec.answers import JobState
-from refvideo_mcp.spec.request import ReferenceVideoRequest, SpecModel
+from refvideo_mcp.spec.request import ReferenceVideoRequest, SpecModel, Text
 
 __all__ = ["GenerateCall", "ListCall", "ResultCall"]
 
@@ -34,6 +34,7 @@ def _at_most(most: int) -> BeforeValidator:
 class GenerateCall(ReferenceVideoRequest):
     """The request, and what is between the caller and us."""
 
+    save_to: Text | None = Field(None, description="A folder or .mp4 path, only if the user asked for one.")
     idempotency_key: Annotated[str, AfterValidator(_key)] | None = Field(
         None, description="Leave out; for workflow engines that retry: 16-128 characters, remembered 24 h."
     )

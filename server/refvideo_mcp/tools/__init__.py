@@ -3,8 +3,9 @@
 from mcp_types import ToolAnnotations
 
 from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
-from refvideo_mcp.tools.calls import ServerState, generate_reference_video, get_task_result, list_reference_videos
+from refvideo_mcp.tools.calls import generate_reference_video, get_task_result, list_reference_videos
 from refvideo_mcp.tools.spec_tool import SpecTool
+from refvideo_mcp.tools.state import ServerState
 
 __all__ = ["INSTRUCTIONS", "ServerState", "build_tools"]
 

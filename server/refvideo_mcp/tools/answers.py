@@ -1,10 +1,12 @@
 """Jobs, as the agent reads them: one text that is enough alone, one structure that is enough alone."""
 
+import base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
+import anyio
+from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 
 from refvideo_mcp.errors import REASONS, clean
 from refvideo_mcp.ledger import Job
@@ -15,7 +17,7 @@ __all__ = ["job_list", "job_result", "news", "progress_message"]
 RESOURCE_LINKS_SINCE = "2025-06-18"
 
 
-def job_result(job: Job, *, sign: str, protocol: str, before: str = "", after: str = "") -> CallToolResult:
+async def job_result(job: Job, *, sign: str, protocol: str, before: str = "", after: str = "") -> CallToolResult:
     """The answer about a job. `sign` begins it; `before` and `after` are sentences around what to do next."""
     outcome, next_step = _told(job)
     next_step = f"{next_step} {after}".strip()
@@ -27,6 +29,8 @@ def job_result(job: Job, *, sign: str, protocol: str, before: str = "", after: s
         file = Path(job.saved_to)
         mime = "image/gif" if file.suffix == ".gif" else "video/mp4"
         content.append(ResourceLink(type="resource_link", uri=file.as_uri(), name=file.name, mime_type=mime))
+    if job.preview and (picture := await _preview(job.preview)):
+        content.append(picture)
     answer = JobAnswer(
         task_id=job.task_id,
         idempotency_key=None if job.task_id else job.key,
@@ -36,6 +40,7 @@ def job_result(job: Job, *, sign: str, protocol: str, before: str = "", after: s
         raw_status=clean(job.raw_status, 80) if job.raw_status else None,
         reason=clean(job.reason) if job.reason else None,
         seed=job.seed,
+        preview=job.preview,
         videos=_videos(job) or None,
         warnings=list(job.warnings) or None,
         next_step=sign + f"{before} {next_step}".strip(),
@@ -43,7 +48,7 @@ def job_result(job: Job, *, sign: str, protocol: str, before: str = "", after: s
     return CallToolResult(
         content=content,
         structured_content=answer.model_dump(mode="json", exclude_none=True),
-        is_error=job.state == "failed",
+        is_error=job.state == "failed" or _is_lost(job),
     )
 
 
@@ -86,6 +91,13 @@ def _told(job: Job) -> tuple[str, str]:
                 f"Done: the video is saved at {job.saved_to} (job {job.task_id}).",
                 "Tell the user where the file is.",
             )
+        case "succeeded" if _is_lost(job):
+            died = datetime.fromtimestamp(job.expired_at or 0, UTC)
+            return (
+                f"Job {job.task_id} succeeded, but its video expired (found dead on {died:%Y-%m-%d %H:%M} UTC) "
+                "before a copy was saved.",
+                "Tell the user. Only a new job makes it again.",
+            )
         case "succeeded":
             video = job.videos[0]
             until = f"{datetime.fromtimestamp(video.expires_at, UTC):%H:%M} UTC"
@@ -110,7 +122,22 @@ def _told(job: Job) -> tuple[str, str]:
             )
 
 
+def _is_lost(job: Job) -> bool:
+    """Whether even a fresh link was dead, and no copy was made."""
+    return job.expired_at is not None and not job.saved_to
+
+
+async def _preview(path: str) -> ImageContent | None:
+    try:
+        content = await anyio.Path(path).read_bytes()
+    except OSError:  # the cache was cleared
+        return None
+    return ImageContent(type="image", data=base64.b64encode(content).decode(), mime_type="image/jpeg")
+
+
 def _videos(job: Job) -> list[VideoAnswer]:
+    if _is_lost(job):
+        return []
     return [
         VideoAnswer(
             url=video.url,

@@ -1,0 +1,194 @@
+"""The door of this room: every picture of a request is found, checked and made ready, or the request is refused."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.images.files import read
+from refvideo_mcp.images.fit import BODY_BYTES, fit
+from refvideo_mcp.images.folders import Folders, real
+from refvideo_mcp.images.grants import Grants
+from refvideo_mcp.images.inline import content_of, data_uri
+from refvideo_mcp.images.links import checked_link
+from refvideo_mcp.images.picture import Picture, prepare
+from refvideo_mcp.images.places import Place, find, folder_to_ask_about, trouble_as_refusal
+from refvideo_mcp.images.spellings import kind_of
+from refvideo_mcp.spec import ReferenceVideoRequest
+
+__all__ = ["Images", "Loaded"]
+
+AT_ONCE = 2
+# All pictures of a call are held before they are fitted into it.
+BYTES_IN_ALL = 300_000_000
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A request whose pictures are ready to be sent. `sent` are the local files whose contents will leave."""
+
+    request: ReferenceVideoRequest
+    warnings: tuple[str, ...]
+    sent: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class _Inline:
+    """A data URI, with what messages call it."""
+
+    uri: str
+    name: str
+
+
+class Images:
+    """Turns what a call names into what the router takes, below the folders that the user allows.
+
+    `folders` are allowed whatever they are; `grants` is the file that remembers what the user allowed, None = this
+    process does. `local_files` is False over HTTP, where paths would be the server's. `router_is_local`: it can fetch
+    from this machine's network.
+    """
+
+    def __init__(
+        self,
+        *,
+        folders: Sequence[Path],
+        grants: Path | None,
+        local_files: bool = True,
+        router_is_local: bool = False,
+    ):
+        self._folders = Folders(folders)
+        self._grants = Grants(grants)
+        self._local_files = local_files
+        self._router_is_local = router_is_local
+        self._threads = anyio.CapacityLimiter(AT_ONCE)
+
+    async def load(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> Loaded:
+        """The request with every local picture and data URI checked and turned into a data URI.
+
+        `roots` are the client's folders. No file is opened before the whole request is known to be allowed.
+
+        Raises:
+            Refused: a picture cannot be sent. FolderNotAllowed: only because of its folder; the user may allow it.
+        """
+        found = await self._in_thread(partial(self._found, request, tuple(roots)))
+        pictures = await self._ready(found)
+        uris, warnings = await self._in_thread(partial(_fitted, request, pictures))
+        subjects = [
+            subject.model_copy(update={"images": [uris.get(image) or image.strip() for image in subject.images]})
+            for subject in request.subjects
+        ]
+        sent = dict.fromkeys(place.path for place in found.values() if isinstance(place, Place))
+        return Loaded(request.model_copy(update={"subjects": subjects}), warnings, tuple(sent))
+
+    async def questions(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> list[Path]:
+        """Folders that the user would have to allow for this request, each once. No file is opened."""
+        return await self._in_thread(partial(self._to_ask_about, request, tuple(roots)))
+
+    async def allow(self, folder: Path) -> None:
+        """The user said yes: pictures from this folder may be sent, now and later."""
+        await self._in_thread(lambda: self._grants.add(real(folder)))
+
+    def _found(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> dict[str, Place | _Inline]:
+        """What each image of the request means, by its text; links are checked and left out."""
+        rule = self._folders.rule(self._grants.folders(), roots)
+        found: dict[str, Place | _Inline] = {}
+        for image, where in _images(request):
+            source = image.strip()
+            match kind_of(source):
+                case "link":
+                    checked_link(source, where, any_host=self._router_is_local)
+                case "inline":
+                    found.setdefault(image, _Inline(source, f"The data URI in {where}"))
+                case "path" if not self._local_files:
+                    raise Refused(
+                        f"This server is reached over HTTP and reads no local files, such as {clean(source, 100)}: "
+                        "use an https URL or a data URI, or run refvideo-mcp as a stdio server where the picture is."
+                    )
+                case "path":
+                    found.setdefault(image, find(source, where, rule))
+        return found
+
+    def _to_ask_about(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> list[Path]:
+        rule = self._folders.rule(self._grants.folders(), roots)
+        folders: dict[Path, None] = {}
+        for image, where in _images(request) if self._local_files else ():
+            source = image.strip()
+            try:
+                folder = folder_to_ask_about(source, where, rule) if kind_of(source) == "path" else None
+            except Refused:
+                return []  # the request will be refused anyway
+            if folder is not None:
+                folders[folder] = None
+        return list(folders)
+
+    async def _ready(self, found: dict[str, Place | _Inline]) -> dict[str, Picture]:
+        pictures: dict[str, Picture] = {}
+        troubles: dict[str, Refused] = {}
+
+        async def get_ready(image: str, place: Place | _Inline) -> None:
+            if troubles:
+                return
+            try:
+                pictures[image] = await self._in_thread(partial(_picture, place))
+                if sum(len(picture.content) for picture in pictures.values()) > BYTES_IN_ALL:
+                    raise Refused("The pictures have more than 300 MB in all.", "Use smaller ones. Nothing was sent.")
+            except Refused as trouble:
+                troubles[image] = trouble
+
+        async with anyio.create_task_group() as tasks:
+            for image, place in found.items():
+                tasks.start_soon(get_ready, image, place)
+        for image in found:
+            if image in troubles:
+                raise troubles[image]
+        return {image: pictures[image] for image in found}
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        # A file on a dead network share must not hold the caller beyond its deadline.
+        return await anyio.to_thread.run_sync(work, limiter=self._threads, abandon_on_cancel=True)
+
+
+def _images(request: ReferenceVideoRequest) -> Iterator[tuple[str, str]]:
+    """Each image with what messages call its place."""
+    for place, subject in enumerate(request.subjects):
+        for number, image in enumerate(subject.images):
+            yield image, f"`subjects[{place}].images[{number}]`"
+
+
+def _picture(place: Place | _Inline) -> Picture:
+    if isinstance(place, _Inline):
+        return prepare(content_of(place.uri, place.name), place.name, place.name)
+    with trouble_as_refusal(place.shown):
+        content = read(place.path, place.shown)
+    if not content:
+        raise Refused(f"{place.shown} is empty.", "Ask the user for another file. Nothing was sent.")
+    return prepare(content, place.name, place.shown)
+
+
+def _fitted(request: ReferenceVideoRequest, pictures: dict[str, Picture]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The data URIs by the images' texts, small enough for one request, and what to warn of."""
+    images = [image for image, _ in _images(request)]
+    times = Counter(images)
+    subjects = [
+        subject.model_copy(update={"images": ["" if image in pictures else image for image in subject.images]})
+        for subject in request.subjects
+    ]
+    rest = len(json.dumps(request.model_copy(update={"subjects": subjects}).body()))
+    if rest >= BODY_BYTES:
+        raise Refused(f"The request has {rest / 1e6:.0f} MB without its pictures.", "The router takes 20 MB.")
+    fitted = fit([(picture, times[image]) for image, picture in pictures.items()], BODY_BYTES - 1 - rest)
+    warnings = [warning for picture in fitted for warning in picture.warnings]
+    uris: dict[str, str] = {}
+    for image in list(pictures):
+        del pictures[image]
+        uris[image] = data_uri(fitted.pop(0))
+    return uris, tuple(dict.fromkeys(warnings))

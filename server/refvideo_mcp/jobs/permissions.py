@@ -1,0 +1,51 @@
+"""What the user allows: folders whose pictures may be sent, folders that videos may be saved in."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio.to_thread
+
+from refvideo_mcp.errors import Refused
+from refvideo_mcp.images import Grants, Images
+from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.videos import DestinationNotAllowed, Videos
+
+__all__ = ["Permissions"]
+
+
+class Permissions:
+    """Asks nobody itself: it tells which folders have to be asked about, and remembers the answers."""
+
+    def __init__(self, images: Images, videos: Videos, saving: Grants):
+        self._images = images
+        self._videos = videos
+        self._saving = saving
+
+    async def pictures_to_ask_about(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> list[Path]:
+        """Folders whose pictures the call needs and that the user has not allowed."""
+        return await self._images.questions(request, roots)
+
+    async def allow_pictures(self, folders: Sequence[Path]) -> None:
+        for folder in folders:
+            await self._images.allow(folder)
+
+    async def folder_to_ask_about(self, save_to: str, roots: Sequence[Path]) -> Path | None:
+        """The folder that `save_to` needs and that the user has not allowed."""
+        try:
+            await self.destination(save_to, roots)
+        except DestinationNotAllowed as error:
+            return error.folder
+        except Refused:
+            pass  # the call will be refused for that
+        return None
+
+    async def allow_saving(self, folder: Path) -> None:
+        await anyio.to_thread.run_sync(self._saving.add, folder)
+
+    async def destination(self, save_to: str, roots: Sequence[Path]) -> Path:
+        """Where `save_to` is, absolute.
+
+        Raises:
+            Refused: no video can be saved there, or the user has not allowed it.
+        """
+        return await anyio.to_thread.run_sync(lambda: self._videos.destination(save_to, roots, self._saving.folders()))

@@ -1,0 +1,61 @@
+"""The jobs being followed in this process."""
+
+from dataclasses import replace
+
+import anyio.abc
+
+from refvideo_mcp.jobs.crew import Crew
+from refvideo_mcp.jobs.watch import Watch, is_kept
+from refvideo_mcp.ledger import Job
+
+__all__ = ["Watches"]
+
+REMEMBERED = 1000
+LINK_LEFT_SECONDS = 60.0
+
+
+class Watches:
+    """At most one watch per job, however many wait for it."""
+
+    def __init__(self, crew: Crew, tasks: anyio.abc.TaskGroup):
+        self._crew = crew
+        self._tasks = tasks
+        self._by_id: dict[str, Watch] = {}
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._by_id
+
+    def named(self, handle: str) -> Watch | None:
+        return next((w for w in self._by_id.values() if handle in (w.job.task_id, w.job.key)), None)
+
+    def under_way(self) -> set[str]:
+        """Ids of jobs that someone waits for or that are still followed."""
+        return {watch.job.id for watch in self._by_id.values() if watch.waiting or not watch.over}
+
+    def of(self, job: Job) -> Watch:
+        """The watch of a job that the ledger knows; a new one where there is something left to do."""
+        watch = self._by_id.get(job.id)
+        if watch is not None and not watch.over:
+            return watch
+        now = self._crew.clock.now()
+        link_lives = any(video.expires_at > now + LINK_LEFT_SECONDS for video in job.videos)
+        is_lost = job.expired_at is not None
+        if job.ended and (
+            job.state != "succeeded" or is_lost or is_kept(job) or (link_lives and not self._crew.saves(job))
+        ):
+            watch = Watch(job, self._crew)
+            watch.over = True
+            watch.looked_at = self._crew.clock.steady()
+            return watch
+        return self.follow(replace(job, saved_to=None, not_saved=None))
+
+    def follow(
+        self, job: Job, *, body: dict[str, object] | None = None, retry_until: float = 0.0, known: bool = True
+    ) -> Watch:
+        """Follow a job from now on; with a body, submit it first."""
+        watch = self._by_id[job.id] = Watch(job, self._crew, known=known)
+        self._tasks.start_soon(watch.run, body, retry_until)
+        finished = [job_id for job_id, watch in self._by_id.items() if watch.over]
+        for job_id in finished[: max(0, len(self._by_id) - REMEMBERED)]:
+            del self._by_id[job_id]
+        return watch

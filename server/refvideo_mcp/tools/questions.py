@@ -1,0 +1,109 @@
+"""What only the user may decide: asked through the client, where it can ask, before anything is paid."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
+from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve
+from mcp_types import ListRootsResult
+from pydantic import BaseModel, Field
+
+from refvideo_mcp.errors import clean
+from refvideo_mcp.spec import GenerateCall
+from refvideo_mcp.tools.state import Ctx, state_of
+
+__all__ = ["Pictures", "Release", "Roots", "Saving", "Twin", "folders_of", "granted", "released"]
+
+
+class Permission(BaseModel):
+    """The user's answer about a folder."""
+
+    allow: bool = Field(description="Allow it, now and later?")
+
+
+class Release(BaseModel):
+    """The user's answer about a job whose submission was never answered."""
+
+    send_again: bool = Field(description="Send it again? It may then be paid for twice.")
+
+
+def granted(answer: ElicitationResult[Permission]) -> bool:
+    return isinstance(answer, AcceptedElicitation) and answer.data.allow
+
+
+def released(answer: ElicitationResult[Release]) -> bool:
+    return isinstance(answer, AcceptedElicitation) and answer.data.send_again
+
+
+def folders_of(roots: ListRootsResult) -> list[Path]:
+    """The client's folders on this machine."""
+    files = [urlsplit(str(root.uri)) for root in roots.roots]
+    return [Path(url2pathname(file.path)) for file in files if file.scheme == "file"]
+
+
+def client_roots(call: GenerateCall, ctx: Ctx) -> ListRootsResult | ListRoots:
+    """The client's folders, asked for only where a local path is in play."""
+    images = [image for subject in call.subjects for image in subject.images]
+    is_local = call.save_to or any(not image.strip().startswith(("https:", "http:", "data:")) for image in images)
+    capabilities = ctx.client_capabilities
+    if is_local and capabilities is not None and capabilities.roots is not None:
+        return ListRoots()
+    return ListRootsResult(roots=[])
+
+
+Roots = Annotated[ListRootsResult, Resolve(client_roots)]
+
+
+async def ask_for_pictures(call: GenerateCall, roots: Roots, ctx: Ctx) -> Permission | Elicit[Permission]:
+    """Ask once per folder before its pictures leave this machine."""
+    jobs = state_of(ctx).jobs
+    folders = await jobs.permissions.pictures_to_ask_about(call, folders_of(roots))
+    if not folders or not _can_ask(ctx):
+        return Permission(allow=False)
+    return Elicit(f"Send pictures from {_listed(folders)} to {jobs.host}?", Permission)
+
+
+Pictures = Annotated[ElicitationResult[Permission], Resolve(ask_for_pictures)]
+
+
+async def ask_for_saving(call: GenerateCall, roots: Roots, ctx: Ctx) -> Permission | Elicit[Permission]:
+    """Ask once per folder before a video is put there."""
+    jobs = state_of(ctx).jobs
+    folder = await jobs.permissions.folder_to_ask_about(call.save_to, folders_of(roots)) if call.save_to else None
+    if folder is None or not _can_ask(ctx):
+        return Permission(allow=False)
+    return Elicit(f"Save videos in {_listed([folder])}?", Permission)
+
+
+Saving = Annotated[ElicitationResult[Permission], Resolve(ask_for_saving)]
+
+
+async def ask_about_twin(call: GenerateCall, roots: Roots, pictures: Pictures, ctx: Ctx) -> Release | Elicit[Release]:
+    """Ask the user, and only the user, before a job is sent again that may exist already."""
+    jobs = state_of(ctx).jobs
+    folders = folders_of(roots)
+    if granted(pictures):
+        await jobs.permissions.allow_pictures(await jobs.permissions.pictures_to_ask_about(call, folders))
+    twin = await jobs.uncertain_twin(call, folders) if _can_ask(ctx) else None
+    if twin is None:
+        return Release(send_again=False)
+    return Elicit(
+        f"This job was sent before ({twin.key}) and its answer was lost: it may exist and be billed. "
+        "Please look for it in the router's console first. Send it again?",
+        Release,
+    )
+
+
+Twin = Annotated[ElicitationResult[Release], Resolve(ask_about_twin)]
+
+
+def _can_ask(ctx: Ctx) -> bool:
+    capabilities = ctx.client_capabilities
+    return capabilities is not None and capabilities.elicitation is not None
+
+
+def _listed(folders: Sequence[Path]) -> str:
+    return " and ".join(clean(str(folder), 200) for folder in folders[:3])

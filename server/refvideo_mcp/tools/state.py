@@ -1,0 +1,48 @@
+"""What a running server hands its tools."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mcp.server.mcpserver import Context
+
+from refvideo_mcp.errors import Refused
+from refvideo_mcp.jobs import Clock, Jobs
+
+__all__ = ["Ctx", "ServerState", "state_of"]
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """`account` is None while no key is set; `max_wait` is in seconds, None = by the client's name."""
+
+    account: Jobs | None
+    clock: Clock
+    sandbox: bool = False
+    max_wait: int | None = None
+
+    @property
+    def jobs(self) -> Jobs:
+        """The account's jobs.
+
+        Raises:
+            Refused: no key is set.
+        """
+        if self.account is None:
+            raise Refused(
+                "No API key is set, so no job can be started or read.",
+                "Ask the user to put MYROUTER_API_KEY into this server's configuration and to restart it. "
+                "MYROUTER_API_KEY=sandbox needs no account: it simulates the router and costs nothing.",
+            )
+        return self.account
+
+    @property
+    def sign(self) -> str:
+        """What every answer begins with."""
+        return "[sandbox] " if self.sandbox else ""
+
+
+Ctx = Context[ServerState, Any]
+
+
+def state_of(ctx: Ctx) -> ServerState:
+    return ctx.request_context.lifespan_context

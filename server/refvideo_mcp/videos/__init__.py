@@ -1,0 +1,8 @@
+"""Finished videos: a presigned link becomes a file that plays, and one picture that shows what is in it."""
+
+from refvideo_mcp.videos.destinations import DestinationNotAllowed
+from refvideo_mcp.videos.download import ExpiredLink
+from refvideo_mcp.videos.names import file_name
+from refvideo_mcp.videos.videos import Videos
+
+__all__ = ["DestinationNotAllowed", "ExpiredLink", "Videos", "file_name"]

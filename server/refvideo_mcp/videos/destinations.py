@@ -1,0 +1,149 @@
+"""Where a video may go: decided before anything is paid."""
+
+import os
+import re
+import sys
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.videos.names import is_reserved
+
+__all__ = ["DestinationNotAllowed", "checked_destination", "folder_and_name"]
+
+_ADVICE = "Ask the user for another place, or leave save_to out. Nothing was sent."
+_LONGEST_NAME = 200  # bytes; leaves room for " (2)"
+_OTHER_ENDINGS = re.compile(r"\.(mov|m4v|avi|mkv|webm|gif|mpe?g|wmv|flv|mp3|wav|png|jpe?g|webp)", re.IGNORECASE)
+_SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "usr", "System", "Library")
+_SHARED = ("home", "media", "mnt", "opt", "private", "private/var", "srv", "var", "Applications", "Users", "Volumes")
+_WINDOWS = ("SystemRoot", "ProgramFiles", "ProgramFiles(x86)", "ProgramData")
+
+
+class DestinationNotAllowed(Refused):
+    """Only the user's permission to save in `folder` is missing."""
+
+    def __init__(self, folder: Path):
+        super().__init__(
+            f"Videos are not saved in {_shown(folder)} unless the user allows it.",
+            "Ask the user to set REFVIDEO_OUTPUT_DIR to it, or leave save_to out. Nothing was sent.",
+        )
+        self.folder = folder
+
+
+def checked_destination(save_to: str, output: Path | None, roots: Sequence[Path], grants: Sequence[Path]) -> Path:
+    """See `Videos.destination`."""
+    working = _working_folder()
+    path = _real(_spelled(save_to, next(iter([*roots, *working, *([output] if output else [])]), None)))
+    folder, _ = folder_and_name(path, "")
+    existing = _existing(folder)
+    if not existing.is_dir():
+        raise Refused(f"{_shown(existing)} is a file, not a folder.", _ADVICE)
+    _check_allowed(folder, [*([output] if output else []), *roots, *working, *grants])
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # nothing else tells on every system
+            pass
+    except OSError as error:
+        raise Refused(
+            f"Nothing can be written in {_shown(existing)}: {error.strerror or 'it fails'}.", _ADVICE
+        ) from None
+    return path
+
+
+def folder_and_name(destination: Path, name: str) -> tuple[Path, str]:
+    """The folder of a checked destination, and what the video is called in it, without its ending."""
+    if destination.suffix.lower() == ".mp4" and not destination.is_dir():
+        return destination.parent, destination.stem
+    return destination, name
+
+
+def _spelled(save_to: str, base: Path | None) -> Path:
+    text = save_to.strip()
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):  # two letters at least: `C:` is a drive
+        raise Refused("save_to takes a path of this machine, not an address.", _ADVICE)
+    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in text):
+        raise Refused("save_to holds a line break or another invisible character.", _ADVICE)
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise Refused(f"There is no home folder for {clean(text, 80)}.", _ADVICE) from None
+    if _OTHER_ENDINGS.fullmatch(path.suffix):
+        raise Refused(f"{clean(path.name, 80)} is no name for the video, which is an .mp4 file.", _ADVICE)
+    if any(len(os.fsencode(name)) > _LONGEST_NAME for name in path.parts):
+        raise Refused("save_to holds a name that is too long.", _ADVICE)
+    if is_reserved(path.name):
+        raise Refused(f"{clean(path.name, 80)} is the name of a device on Windows.", _ADVICE)
+    if path.is_absolute():
+        return path
+    if base is None:
+        raise Refused(f"{_shown(path)} is relative, and there is no folder that it could be below.", _ADVICE)
+    return base / path
+
+
+def _real(path: Path) -> Path:
+    """The path with its links resolved, as far as it exists."""
+    return Path(os.path.realpath(path))
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself, or the nearest one around it that exists."""
+    try:
+        return next(parent for parent in (folder, *folder.parents) if parent.exists())
+    except StopIteration:
+        raise Refused(f"There is no {_shown(Path(folder.anchor))} on this machine.", _ADVICE) from None
+    except OSError as error:
+        raise Refused(f"{_shown(folder)} cannot be reached: {error.strerror or 'it fails'}.", _ADVICE) from None
+
+
+def _check_allowed(folder: Path, allowed: Iterable[Path]) -> None:
+    # Permission for a whole disk or home folder is not meant for all that is below it.
+    around = [
+        real for real in map(_real, allowed) if folder == real or (folder.is_relative_to(real) and not _is_broad(real))
+    ]
+    if any(not _is_hidden(folder, below) for below in around):
+        return
+    if around or _is_hidden(folder, Path(folder.anchor)):
+        raise Refused(f"{_shown(folder)} is a hidden folder.", _ADVICE)
+    raise DestinationNotAllowed(folder)
+
+
+def _is_hidden(folder: Path, below: Path) -> bool:
+    return any(part.startswith(".") for part in folder.relative_to(below).parts)
+
+
+def _is_broad(folder: Path) -> bool:
+    """Whether the folder is the home folder, one around it, or the system's."""
+    home = _home()
+    return (
+        folder.parent == folder
+        or (home is not None and home.is_relative_to(folder))
+        or any(folder.is_relative_to(system) for system in _system_folders())
+        or folder in [Path("/", name) for name in _SHARED]
+    )
+
+
+def _home() -> Path | None:
+    try:
+        return _real(Path.home())
+    except RuntimeError:
+        return None
+
+
+def _system_folders() -> list[Path]:
+    if sys.platform == "win32":
+        return [Path(os.environ[name]) for name in _WINDOWS if os.environ.get(name)]
+    return [Path("/", name) for name in _SYSTEM]
+
+
+def _working_folder() -> list[Path]:
+    """The folder that this process was started in, unless by chance."""
+    try:
+        folder = _real(Path.cwd())
+    except OSError:  # it was deleted
+        return []
+    return [] if _is_broad(folder) else [folder]
+
+
+def _shown(path: Path) -> str:
+    return clean(str(path), 200)

@@ -1,0 +1,136 @@
+"""A file in the making. Everything here blocks: call it in a thread."""
+
+import contextlib
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from refvideo_mcp.errors import Unavailable, clean
+
+__all__ = ["Part", "sweep"]
+
+_HEAD = 12
+_FORGOTTEN_SECONDS = 24 * 3600
+
+
+class Part:
+    """A download on its way into `folder`: under a temporary name beside its destination until it is whole.
+
+    `size` is what was written so far. `version` is the server's word for the file that those bytes are of.
+    """
+
+    def __init__(self, folder: Path):
+        self.size = 0
+        self.version: str | None = None
+        self._folder = folder
+        self._path = folder / f".refvideo-{secrets.token_hex(8)}.part"
+        self._file: BinaryIO | None = None
+        self._head = b""
+
+    def write(self, chunk: bytes) -> None:
+        """Append to the file.
+
+        Raises:
+            Unavailable: what comes is no video.
+            OSError: it cannot be stored.
+        """
+        self._opened().write(chunk)
+        self._head = (self._head + chunk[:_HEAD])[:_HEAD]
+        self.size += len(chunk)
+        if self.size >= _HEAD:
+            self._ending()
+
+    def restart(self) -> None:
+        file = self._opened()
+        file.seek(0)
+        file.truncate()
+        self.size, self.version, self._head = 0, None, b""
+
+    def is_whole(self) -> bool:
+        """Whether the file is as long as its own boxes say. A proxy that cuts a video may hide it."""
+        if self._ending() != ".mp4":
+            return True
+        file, place = self._opened(), 0
+        while place + 8 <= self.size:
+            file.seek(place)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:], "big")
+            if length < 8 or not head[4:8].isalnum():
+                break  # a length of 0 means "to the end of the file"; the rest is nonsense behind the video
+            place += length
+        file.seek(self.size)
+        return place <= self.size
+
+    def publish(self, name: str) -> Path:
+        """Give the whole file its name and ending, never over an existing file.
+
+        Raises:
+            Unavailable: it is no video, or there are too many files of this name.
+            OSError: it cannot be stored.
+        """
+        ending = self._ending()
+        file = self._opened()
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        for number in range(1, 1000):
+            target = self._folder / (f"{name}{ending}" if number == 1 else f"{name} ({number}){ending}")
+            try:
+                target.touch(exist_ok=False)  # claims the name among processes, on every file system
+            except FileExistsError:
+                continue
+            try:
+                self._path.replace(target)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+            _sync(self._folder)
+            return target
+        raise Unavailable(f"There are too many files called {clean(name, 80)} in {clean(str(self._folder), 200)}.")
+
+    def discard(self) -> None:
+        """Leave nothing behind but what was published."""
+        with contextlib.suppress(OSError):
+            if self._file is not None:
+                self._file.close()  # may try once more to write
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            sweep(self._folder, ".refvideo-*.part", _FORGOTTEN_SECONDS)  # of processes that were killed
+            self._file = self._path.open("x+b")
+        return self._file
+
+    def _ending(self) -> str:
+        if self._head[4:8] == b"ftyp":
+            return ".mp4"
+        if self._head[:6] in (b"GIF87a", b"GIF89a"):
+            return ".gif"
+        is_page = self._head.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(b"<")
+        found = "a web page" if is_page else "something else" if self.size else "an empty file"
+        raise Unavailable(f"The link led to {found} instead of a video.")
+
+
+def sweep(folder: Path, pattern: str, seconds: float) -> None:
+    """Delete the files in `folder` that nobody has changed for so long."""
+    for file in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime > seconds:
+                file.unlink()
+
+
+def _sync(folder: Path) -> None:
+    """Make the new name outlive a power cut, where the system lets a folder be synced."""
+    if os.name == "posix":
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

@@ -1,0 +1,117 @@
+"""Previews in the cache folder: thumbnails of what was sent, and the strip that a child process makes of a video."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from refvideo_mcp.errors import clean
+from refvideo_mcp.videos.part import sweep
+
+__all__ = ["Previews"]
+
+log = logging.getLogger(__name__)
+
+_THUMBNAIL = (256, 256)
+_KEPT_SECONDS = 30 * 24 * 3600
+_LONGEST_SECONDS = 30
+
+
+class Previews:
+    """None of this may fail: a job is paid for, its preview is a courtesy. Without a `folder` there are none."""
+
+    # A child process and not a thread: a video that crashes a decoder takes no MCP server with it, and nobody's answer
+    # waits for a decoder (10 s of 1080p on two cores: delays up to 57 ms beside a thread, 11 ms beside a child).
+
+    def __init__(self, folder: Path | None):
+        self._folder = folder
+        self._one_strip, self._one_decoder = anyio.Semaphore(1), anyio.Semaphore(1)
+
+    async def remember(self, job_id: str, pictures: Sequence[bytes]) -> None:
+        if self._folder is not None and find_spec("av"):
+            async with self._one_decoder:
+                with contextlib.suppress(OSError):
+                    await anyio.to_thread.run_sync(_keep_thumbnails, self._folder, _name(job_id), pictures)
+
+    async def strip(self, job_id: str, video: Path) -> Path | None:
+        if self._folder is None or not find_spec("av"):
+            return None
+        strip = self._folder / f"{_name(job_id)}.jpg"
+        async with self._one_strip:
+            with contextlib.suppress(OSError):
+                if await anyio.Path(strip).exists() or await self._make(strip, video, self._folder):
+                    return strip
+        return None
+
+    async def _make(self, strip: Path, video: Path, folder: Path) -> bool:
+        references = await anyio.to_thread.run_sync(_thumbnails, folder, strip.stem)
+        part = strip.with_suffix(f".{os.getpid()}.part")
+        # Our own module: no one else's words are in the command, and no setting of ours reaches a decoder.
+        command = [sys.executable, "-P", "-m", "refvideo_mcp.videos.strip", str(video), str(part), *references]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("MYROUTER_", "REFVIDEO_"))}
+        try:
+            with anyio.move_on_after(_LONGEST_SECONDS):
+                made = await anyio.run_process(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    check=False,
+                    env=environment,
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                )
+                if made.returncode == 0:
+                    part.replace(strip)
+                    return True
+                log.info("no preview: %s", clean(made.stderr.decode(errors="replace")[-300:]))
+            return False
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _name(job_id: str) -> str:
+    return f"preview-{hashlib.sha256(job_id.encode('utf-8', 'replace')).hexdigest()[:32]}"
+
+
+def _prepare(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # pictures of the user are in it
+    sweep(folder, "preview-*", _KEPT_SECONDS)
+
+
+def _thumbnails(folder: Path, name: str) -> list[str]:
+    _prepare(folder)
+    return sorted(str(file) for file in folder.glob(f"{name}-*.jpg"))
+
+
+def _keep_thumbnails(folder: Path, name: str, pictures: Sequence[bytes]) -> None:
+    _prepare(folder)
+    for number, content in enumerate(pictures):
+        thumbnail = _thumbnail(content)
+        if thumbnail is not None:
+            (folder / f"{name}-{number:02}.jpg").write_bytes(thumbnail)
+
+
+def _thumbnail(content: bytes) -> bytes | None:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as opened:
+            opened.draft("RGB", _THUMBNAIL)
+            picture = opened.convert("RGBA") if opened.mode == "P" else opened  # a palette cannot be scaled smoothly
+            picture.thumbnail(_THUMBNAIL)
+            upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    except Exception:  # Pillow's decoders raise many kinds for a broken file
+        return None
+    solid = Image.new("RGB", upright.size, (255, 255, 255))
+    solid.paste(upright, mask=upright.getchannel("A"))
+    kept = io.BytesIO()
+    solid.save(kept, "JPEG", quality=85)
+    return kept.getvalue()

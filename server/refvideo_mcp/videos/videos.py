@@ -1,0 +1,114 @@
+"""The room's one door: where a video goes, how it gets there, and its preview."""
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from refvideo_mcp.errors import Unavailable, clean
+from refvideo_mcp.videos.destinations import checked_destination, folder_and_name
+from refvideo_mcp.videos.download import download, new_client
+from refvideo_mcp.videos.part import Part
+from refvideo_mcp.videos.previews import Previews
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx2
+
+__all__ = ["Videos"]
+
+_REASONS = {
+    errno.ENOSPC: "its disk is full",
+    errno.EDQUOT: "its disk quota is used up",
+    errno.EFBIG: "it takes no file of this size",
+    errno.ENOENT: "it is gone",
+    errno.ENOTDIR: "it is no folder",
+    errno.EEXIST: "it is no folder",
+    errno.EACCES: "it may not be written",
+    errno.EPERM: "it may not be written",
+    errno.EROFS: "it is read-only",
+}
+
+
+class Videos:
+    """Saves videos in `folder` (None: only those with a destination of their own) and previews of them in `cache`.
+
+    `max_mb` 0 = no limit. One save ends `within` so many seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        max_mb: int = 500,
+        cache: Path | None = None,
+        preview: bool = True,
+        within: float = 540.0,
+        transport: "httpx2.AsyncBaseTransport | None" = None,
+    ):
+        self.folder = folder
+        self._max_mb = max_mb
+        self._within = within
+        self._transport = transport
+        self._tls: ssl.SSLContext | None = None
+        self._previews = Previews(cache if preview else None)
+
+    def destination(self, save_to: str, roots: Sequence[Path], grants: Sequence[Path] = ()) -> Path:
+        """The absolute path that `save_to` means: a folder, or the .mp4 file itself. Blocks: call it in a thread.
+
+        A relative one is below the first of the client's `roots`, else below a permitted working directory, else below
+        the output folder. `grants` are folders that the user allowed.
+
+        Raises:
+            DestinationNotAllowed: the user would have to allow its `folder`.
+            Refused: no video can be saved there.
+        """
+        return checked_destination(save_to, self.folder, roots, grants)
+
+    async def save(self, url: str, name: str, destination: Path | None = None) -> Path:
+        """Download `url` to a new file called `name` plus its ending, or to a checked `destination`.
+
+        Raises:
+            ExpiredLink: a fresh link is needed.
+            Unavailable: it could not be fetched or stored; the link may still work elsewhere.
+        """
+        if destination is not None:
+            folder, name = await anyio.to_thread.run_sync(folder_and_name, destination, name)
+        elif self.folder is not None:
+            folder = self.folder
+        else:
+            raise Unavailable("Saving is switched off (REFVIDEO_OUTPUT_DIR=off).")
+        part = Part(folder)
+        try:
+            async with await self._client() as client:
+                await download(client, url, part, max_mb=self._max_mb, within=self._within)
+            # A caller that gives up now must not leave a file that nobody knows of.
+            with anyio.CancelScope(shield=True):
+                published = await anyio.to_thread.run_sync(part.publish, name)
+        except OSError as error:
+            reason = _REASONS.get(error.errno or 0) or error.strerror or "it failed"
+            raise Unavailable(f"The video could not be saved in {clean(str(folder), 200)}: {reason}.") from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(part.discard)
+        return published
+
+    async def remember_references(self, job_id: str, pictures: Sequence[bytes]) -> None:
+        """Keep thumbnails of a job's pictures for its preview. What is no picture is left out."""
+        await self._previews.remember(job_id, pictures)
+
+    async def strip(self, job_id: str, video: Path) -> Path | None:
+        """A picture that shows the references and the video's start, middle and end; None where there can be none."""
+        return await self._previews.strip(job_id, video)
+
+    async def _client(self) -> "httpx2.AsyncClient":
+        import httpx2
+
+        if self._transport is None and self._tls is None:
+            # Once, and in a thread: it takes as long as a hundred answers to a ping.
+            self._tls = await anyio.to_thread.run_sync(httpx2.create_ssl_context)
+        return new_client(verify=self._tls or True, transport=self._transport)
