@@ -576,7 +576,9 @@ def test_a_sandbox_that_ends_hangs_up_on_those_who_still_wait(folder: Path, capf
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no way to send Ctrl-C to one process on Windows")
 def test_the_command_says_where_it_is_and_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     code = (
-        "import sys, refvideo_mcp.sandbox as box; from pathlib import Path; box.serve(port=0, folder=Path(sys.argv[1]))"
+        "import signal, sys, refvideo_mcp.sandbox as box; from pathlib import Path; "
+        # Where SIGINT is ignored, as in a shell's background job, children inherit that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); box.serve(port=0, folder=Path(sys.argv[1]))"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -14,7 +14,7 @@ from stdio_server import StdioServer
 
 pytestmark = pytest.mark.anyio
 
-TASKS, WAITS_EACH, LOOKS = 50, 10, 4
+TASKS, WAITS_EACH, LOOKS = 50, 10, 3
 # A loop that something blocks answers after seconds; a machine that runs other tests meanwhile, after a few tens of ms.
 PATIENCE_MS = 100
 
