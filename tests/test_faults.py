@@ -31,8 +31,8 @@ REQUEST = {
     "idempotency_key": ENGINE,
 }
 PATIENTLY = {"wait_seconds": 300}
-SHORT = Timeouts(connect=5, write=5, submit=0.3, result=0.3)
 SILENT = (Fault.HANG, Fault.HANG_BEFORE_READING, Fault.DRIP)
+IMPATIENT = Timeouts(submit=0.3, result=0.3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,9 +66,9 @@ class HurriedClock(Clock):
 
 
 @asynccontextmanager
-async def server(url: str, folder: Path) -> AsyncIterator[Client]:
+async def server(url: str, folder: Path, timeouts: Timeouts | None = None) -> AsyncIterator[Client]:
     settings = Settings(api_key=KEY, base_url=url, output_dir=folder, database=folder / "ledger.db", max_wait=300)
-    async with Client(build_server(settings, clock=HurriedClock(), timeouts=SHORT)) as client:
+    async with Client(build_server(settings, clock=HurriedClock(), timeouts=timeouts)) as client:
         yield client
 
 
@@ -202,6 +202,11 @@ def in_turn(fault: OneFault | tuple[OneFault, ...]) -> InTurn:
     return InTurn(*fault) if isinstance(fault, tuple) else InTurn(fault)
 
 
+def timeouts(fault: OneFault | tuple[OneFault, ...]) -> Timeouts | None:
+    """Short only where they must pass: a busy machine may keep a good answer back for longer."""
+    return IMPATIENT if fault in SILENT else None
+
+
 def name(fault: OneFault | tuple[OneFault, ...]) -> str:
     match fault:
         case Fault():
@@ -218,7 +223,7 @@ def name(fault: OneFault | tuple[OneFault, ...]) -> str:
 async def test_submission_is_sent_once_and_its_outcome_told_and_remembered(
     fault: OneFault | tuple[OneFault, ...], outcome: Outcome, tmp_path: Path
 ) -> None:
-    async with MisbehavingRouter() as router, server(router.url, tmp_path) as client:
+    async with MisbehavingRouter() as router, server(router.url, tmp_path, timeouts(fault)) as client:
         router.accepted.append("earlier")
         await client.call_tool("get_task_result", PATIENTLY | {"task_id": "earlier"})  # leaves a connection to reuse
         router.submit_fault, router.result_fault = in_turn(fault), Fault.HANG
@@ -301,7 +306,7 @@ PASSING = [fault for fault, _, _ in LOOKS if not isinstance(fault, Status) or fa
 
 @pytest.mark.parametrize("fault", PASSING, ids=name)
 async def test_result_that_comes_wrong_once_is_asked_for_again_within_the_wait(fault: OneFault, tmp_path: Path) -> None:
-    async with MisbehavingRouter() as router, server(router.url, tmp_path) as client:
+    async with MisbehavingRouter() as router, server(router.url, tmp_path, timeouts(fault)) as client:
         router.result_fault = InTurn(fault, Fault.NONE)
         await client.call_tool("generate_reference_video", REQUEST)
         result = await client.call_tool("get_task_result", PATIENTLY | {"task_id": "task-1"})
@@ -322,12 +327,12 @@ async def test_result_that_comes_wrong_once_is_asked_for_again_within_the_wait(f
 async def test_result_that_never_comes_is_an_error_with_the_last_known_state_and_loses_nothing(
     fault: OneFault, happened: str, advice: str, tmp_path: Path
 ) -> None:
-    async with MisbehavingRouter() as router, server(router.url, tmp_path) as client:
+    async with MisbehavingRouter() as router, server(router.url, tmp_path, timeouts(fault)) as client:
         router.result_fault = fault
         await client.call_tool("generate_reference_video", REQUEST)
         if fault in PASSING:  # what a second look is for has been understood
             with anyio.fail_after(30):
-                await router.until(lambda: len(router.looks) == 2)
+                await router.until(lambda: len(router.looks) >= 2)
         patience = {"wait_seconds": 1} if fault in PASSING else PATIENTLY
         result = await client.call_tool("get_task_result", patience | {"task_id": "task-1"})
         remembered = row(router.url, tmp_path)

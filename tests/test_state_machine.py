@@ -22,7 +22,14 @@ import anyio.to_thread
 import httpx2
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from marker import KEY as API_KEY
 from refvideo_mcp.errors import Refused, RefvideoError, Rejected, Uncertain
@@ -43,6 +50,7 @@ SECONDS, DAY_SECONDS, ALLOWED = 5, 24 * 3600.0, 40
 SCENES = ["@1 runs", "@1 sleeps"]
 KEYS = [None, None, "key-0123456789-a", "key-0123456789-b"]
 PROCESSES = [0, 1]
+HOW = ["accepted", "accepted", "accepted unheard", "rejected", "lost"]
 T = TypeVar("T")
 
 
@@ -131,6 +139,7 @@ class Call:
     """A call of generate_reference_video that somebody made, and the job that the model says it is."""
 
     process: int
+    scene: str
     begun: float
     key: str | None
     scope: anyio.CancelScope = field(init=False)
@@ -258,17 +267,47 @@ class JobsMachine(RuleBasedStateMachine):
 
     # What happens
 
+    # Hypothesis leaves rules out at random: several ways to submit, so that hardly an order is without a job.
+
+    @initialize(number=st.sampled_from(PROCESSES))
+    def begin(self, number: int) -> None:
+        self._submit(number, SCENES[0], None, False)
+
     @rule(
         number=st.sampled_from(PROCESSES),
         scene=st.sampled_from(SCENES),
         key=st.sampled_from(KEYS),
-        release=st.sampled_from([False, False, False, True]),
+        release=st.booleans(),
     )
     def submit(self, number: int, scene: str, key: str | None, release: bool) -> None:
-        call = Call(number, self.clock.steady(), key)
+        self._submit(number, scene, key, release)
+
+    @rule(number=st.sampled_from(PROCESSES), key=st.sampled_from(KEYS), accepted=st.booleans())
+    def repeat(self, number: int, key: str | None, accepted: bool) -> None:
+        posts = len(self.posts)
+        self._submit(number, self.calls[-1].scene, key, False)
+        if accepted and len(self.posts) > posts:
+            self._answer(self.posts[-1], "accepted")
+
+    @rule(
+        before=st.sampled_from([0.4, 7.0, 33.0, 70.0]),
+        how=st.sampled_from(HOW),
+        after=st.sampled_from([0.4, 2.0, 33.0, 400.0]),
+    )
+    def answer_and_repeat(self, before: float, how: str, after: float) -> None:
+        """What happens to people: an answer sooner or later, or none, and the same call again."""
+        self._pass(before)
+        if self.posts[-1].is_open:
+            self._answer(self.posts[-1], how)
+        self._pass(after)
+        self._submit(self.calls[-1].process, self.calls[-1].scene, None, False)
+
+    def _submit(self, number: int, scene: str, key: str | None, release: bool) -> None:
+        call = Call(number, scene, self.clock.steady(), key)
         expected, job = self._expected(number, scene, key, release)
         posts = len(self.posts)
-        self.run(self._begin(call, scene, release))
+        self.calls.append(call)
+        self.run(self._begin(call, release))
 
         assert len(self.posts) - posts == (expected == "post"), expected
         if expected == "post":
@@ -278,7 +317,6 @@ class JobsMachine(RuleBasedStateMachine):
             job = Bought(row.id, scene, row.key, number, self.clock.steady(), self.posts[-1])
             self.known.append(job)
         call.job, call.joined, call.left = job, expected == "join", ALLOWED - self._used()
-        self.calls.append(call)
         if expected == "refuse":
             assert isinstance(call.outcome, Refused)
         self._observe()
@@ -293,9 +331,11 @@ class JobsMachine(RuleBasedStateMachine):
         assert call.over_at is not None
 
     @precondition(lambda self: any(post.is_open for post in self.posts))
-    @rule(data=st.data(), how=st.sampled_from(["accepted", "accepted", "accepted unheard", "rejected", "lost"]))
+    @rule(data=st.data(), how=st.sampled_from(HOW))
     def answer(self, data: st.DataObject, how: str) -> None:
-        post = data.draw(st.sampled_from([post for post in self.posts if post.is_open]))
+        self._answer(data.draw(st.sampled_from([post for post in self.posts if post.is_open])), how)
+
+    def _answer(self, post: Post, how: str) -> None:
         job = next(job for job in self.known if job.post is post)
         post.bought = how.startswith("accepted")
         post.answer = {
@@ -312,6 +352,9 @@ class JobsMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.4, 2.0, 4.0, 7.0, 33.0, 70.0, 130.0, 610.0]))
     def time_passes(self, seconds: float) -> None:
+        self._pass(seconds)
+
+    def _pass(self, seconds: float) -> None:
         self.run(self.clock.advance(seconds))
         self._observe()
 
@@ -320,8 +363,7 @@ class JobsMachine(RuleBasedStateMachine):
     )
     @rule()
     def a_day_passes(self) -> None:
-        self.run(self.clock.advance(DAY_SECONDS - 1000))
-        self._observe()
+        self._pass(DAY_SECONDS - 1000)
 
     @rule(number=st.sampled_from(PROCESSES))
     def crash_and_restart(self, number: int) -> None:
@@ -331,7 +373,6 @@ class JobsMachine(RuleBasedStateMachine):
         self.processes[number] = self.run(self._started(number))
         self._observe()
 
-    @precondition(lambda self: self.known)
     @rule(data=st.data(), number=st.sampled_from(PROCESSES), by_key=st.booleans())
     def look(self, data: st.DataObject, number: int, by_key: bool) -> None:
         """Somebody asks for a job, and is told within 6 seconds."""
@@ -452,13 +493,13 @@ class JobsMachine(RuleBasedStateMachine):
                 job.delivered = True
                 del self.answers[process, job]
 
-    async def _begin(self, call: Call, scene: str, release: bool) -> None:
+    async def _begin(self, call: Call, release: bool) -> None:
         call.scope = anyio.CancelScope()
         process = self.processes[call.process]
         jobs = process.jobs
         assert jobs is not None
         subjects = [{"images": "https://pictures.example/cat.png"}]
-        request = ReferenceVideoRequest.model_validate({"prompt": scene, "subjects": subjects})
+        request = ReferenceVideoRequest.model_validate({"prompt": call.scene, "subjects": subjects})
 
         async def work() -> None:
             with call.scope:

@@ -632,3 +632,32 @@ async def test_a_call_cancelled_while_it_is_being_remembered_is_sent_all_the_sam
         answer = await submit(client)
     assert told(answer)["task_id"] == "task-1"
     assert len(router.posts) == 1
+
+
+async def test_an_answer_that_the_ledger_could_not_take_down_is_written_with_the_next_news(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """A ledger that fails after the POST must not lose what was bought."""
+    router.submissions = [Reply(after=20)]
+
+    def rename(old: str, new: str) -> None:
+        with closing(sqlite3.connect(ledger)) as database:
+            database.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        answers: Answers = []
+
+        async def call() -> None:
+            answers.append(await submit(client))
+
+        tasks.start_soon(call)
+        await clock.sleep(10)
+        rename("refvideo_jobs", "gone")
+        await clock.sleep(11)
+        rename("gone", "refvideo_jobs")
+        await clock.sleep(10)
+        async with process(router, ledger) as next_process:
+            listed = await next_process.call_tool("list_reference_videos", {})
+
+    assert told(answers[0])["task_id"] == "task-1"
+    assert [job["task_id"] for job in told(listed)["jobs"]] == ["task-1"]
