@@ -1,6 +1,8 @@
 """What every test shares: the event loop, and that the key stays secret."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +47,15 @@ def key_stays_secret(request: pytest.FixtureRequest) -> Iterator[None]:
     assert not [kind for _, kind, said in request.node._report_sections if KEY in said]
     if folder is not None:
         assert not [path for path in folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("only root may mount a small disk, on Linux")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)

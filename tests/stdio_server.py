@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -81,7 +81,8 @@ class StdioServer:
                     await said.write(chunk)
                     *lines, line = (line + chunk).split(b"\n")
                     for whole in lines:
-                        await to_client.send(SessionMessage(jsonrpc_message_adapter.validate_json(whole)))
+                        with suppress(anyio.BrokenResourceError):  # the client has gone: nobody waits for it any more
+                            await to_client.send(SessionMessage(jsonrpc_message_adapter.validate_json(whole)))
 
         async def write() -> None:
             async with from_client:

@@ -1,7 +1,6 @@
 """Whatever happens to a download, over real sockets: the file is whole, or there is none and a sentence says why."""
 
 import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -289,17 +288,6 @@ async def test_file_in_the_place_of_the_folder_is_told(router: MisbehavingRouter
         await Videos(folder).save(router.video_url("t"), "cat")
     assert str(caught.value) == f"The video could not be saved in {folder}: it is no folder."
     assert folder.read_text() == "the user's own"
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("only root may mount a small disk, on Linux")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 async def test_disk_that_fills_is_told_and_emptied_again(small_disk: Path, router: MisbehavingRouter) -> None:
