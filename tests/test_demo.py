@@ -59,7 +59,12 @@ def test_the_demo_makes_the_video_that_it_says_it_made(
         assert stream.average_rate == 24
         assert sum(1 for _ in container.decode(stream)) == 5 * 24
     size = f"{video.stat().st_size / 1e6:.1f} MB"
-    assert f"  {video}\n  1280x720, 5.0 s, 24 frames/s, H.264, {size}\n" in found.stdout
+    strip = only(out, ".jpg")
+    assert strip.stem == video.stem
+    facts = f"1280x720, 5.0 s, 24 frames/s, H.264, {size}\n  {strip}: what the agent sees of it\n"
+    assert f"  {video}\n  {facts}" in found.stdout
+    with Image.open(strip) as shown:
+        assert shown.width > 3 * shown.height
     assert re.search(TO_PASTE, found.stdout)
     assert re.search(r"get_task_result +processing, \d+ %\n", found.stdout)
     assert "\x1b" not in found.stdout

@@ -130,12 +130,17 @@ def _facts(video: Path) -> list[str]:
         return [facts, 'For MP4: pip install "refvideo-mcp[video]"']
     import av
 
+    from refvideo_mcp.cli.screen import shown
+    from refvideo_mcp.cli.talk import preview_of
+
     with av.open(video) as container:
         stream = container.streams.video[0]
         seconds = (container.duration or 0) / av.time_base
         codec = {"h264": "H.264"}.get(stream.codec.name, stream.codec.name)
         rate = f"{float(stream.average_rate or 0):g} frames/s"
-        return [f"{stream.width}x{stream.height}, {seconds:.1f} s, {rate}, {codec}, {size}"]
+        facts = f"{stream.width}x{stream.height}, {seconds:.1f} s, {rate}, {codec}, {size}"
+    strip = preview_of(video)
+    return [facts, *([f"{shown(str(strip))}: what the agent sees of it"] if strip.exists() else [])]
 
 
 def _command_to_paste() -> str:

@@ -1,5 +1,6 @@
 """The main job as a user's client does it: the real server as a child process, spoken to with the SDK's client."""
 
+import base64
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+import anyio
 import httpx2
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
@@ -20,7 +22,7 @@ from refvideo_mcp.cli.screen import Screen
 from refvideo_mcp.errors import clean
 from refvideo_mcp.sandbox import Sandbox
 
-__all__ = ["talk", "talk_through_a_crash"]
+__all__ = ["preview_of", "talk", "talk_through_a_crash"]
 
 LONGEST_CALL_SECONDS = 90.0
 LONGEST_JOB_SECONDS = 300.0
@@ -69,6 +71,11 @@ async def talk_through_a_crash(order: dict[str, Any], out: Path, screen: Screen,
         return video
 
 
+def preview_of(video: Path) -> Path:
+    """Where the picture strip goes that came with a video."""
+    return video.with_suffix(".jpg")
+
+
 @asynccontextmanager
 async def _server(
     arguments: list[str], settings: dict[str, str], screen: Screen, log: TextIO, pid_file: Path | None = None
@@ -104,12 +111,15 @@ async def _waited(client: Client, job: dict[str, Any], screen: Screen) -> Path:
             if time.monotonic() - started > LONGEST_JOB_SECONDS:
                 raise Failed(f"job {job['task_id']} is still {job['state']} after {LONGEST_JOB_SECONDS:.0f} s.")
             question = {"task_id": job["task_id"]}
-            job = _answer(await client.call_tool("get_task_result", question, progress_callback=on_progress))
+            result = await client.call_tool("get_task_result", question, progress_callback=on_progress)
+            job = _answer(result)
             done = job["state"] == "succeeded"
     screen.done("get_task_result", f"succeeded after {time.monotonic() - started:.0f} s")
     saved = job["videos"][0].get("saved_to")
     if saved is None:
         raise Failed(f"the video could not be saved: {job['next_step']}")
+    for picture in (part for part in result.content if part.type == "image"):
+        await anyio.Path(preview_of(Path(saved))).write_bytes(base64.b64decode(picture.data))
     return Path(saved)
 
 
