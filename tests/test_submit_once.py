@@ -235,12 +235,13 @@ async def test_another_idempotency_key_is_another_task(router: FakeRouter, ledge
         ({"prompt": "@1 sleeps"}, "prompt"),
         ({"seed": 7, "duration": 6}, "duration, seed"),
         ({"subjects": [{"images": "https://pictures.example/dog.png"}]}, "subjects"),
+        ({"save_to": "elsewhere.mp4"}, "save_to"),
     ],
 )
 async def test_the_same_idempotency_key_with_other_arguments_is_refused_and_names_what_differs(
     router: FakeRouter, ledger: Path, other: dict[str, Any], difference: str
 ) -> None:
-    async with process(router, ledger) as client:
+    async with process(router, ledger, output_dir=ledger.parent / "videos") as client:
         await submit(client, idempotency_key=KEY)
         answer = await submit(client, idempotency_key=KEY, **other)
 

@@ -47,9 +47,9 @@ def decide(draft: Draft, known: Sequence[Job], now: float, limits: Limits, busy:
     """
     for job in known:
         if job.key == draft.key and job.holds_key:
-            if job.fingerprint == draft.fingerprint:
-                return job
             names = _difference(draft, job)
+            if not names:
+                return job
             raise Refused(
                 f"The idempotency_key was used for another job ({job.handle}), which differs in: {names}.",
                 f"Use a new key for a new job. {NOTHING}",
@@ -115,5 +115,7 @@ def _when_free(draft: Draft, known: Sequence[Job], used: int, limits: Limits) ->
 
 
 def _difference(draft: Draft, job: Job) -> str:
+    if job.fingerprint == draft.fingerprint:
+        return "" if job.save_to == draft.save_to else "save_to"
     before = job.request or {}
     return ", ".join(sorted(n for n in draft.request.keys() | before if draft.request.get(n) != before.get(n)))
