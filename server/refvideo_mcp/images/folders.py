@@ -1,33 +1,20 @@
 """The folder rule: local pictures are sent only from folders that belong to the work, or that the user named."""
 
-import os
 import stat
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Folders", "Rule", "real"]
+from refvideo_mcp.paths import is_broad, real, working_folder
 
-# Never the start of anybody's pictures; programs are started in them by chance.
-_SYSTEM = ["bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "usr"]
-_APPLE = ["System", "Library", "Applications"]
-_SHARED = ["/home", "/media", "/mnt", "/opt", "/private", "/private/var", "/srv", "/var", "/Users", "/Volumes"]
-_WINDOWS = ("SystemRoot", "ProgramFiles", "ProgramFiles(x86)", "ProgramData")
+__all__ = ["Folders", "Rule"]
+
 _NO_FILES = [Path(folder) for folder in ("/dev", "/proc", "/sys")]
 
 Standing = Literal["allowed", "hidden", "system", "outside"]
-
-
-def real(path: Path) -> Path:
-    """The path with its links resolved, as far as it exists."""
-    try:
-        return Path(os.path.realpath(path))
-    except OSError:  # a link vanished meanwhile; opening the path as it is follows none
-        return Path(os.path.normpath(path.absolute()))
 
 
 @dataclass(frozen=True)
@@ -65,18 +52,19 @@ class Folders:
 
     def rule(self, granted: Iterable[Path], roots: Sequence[Path]) -> Rule:
         """The rule, with folders that the user allowed and the client's roots."""
-        work = [folder for folder in map(real, [*roots, *_working_folder()]) if not self._is_broad(folder)]
-        usual = [folder for folder in map(real, [_temporary_folder(), *self._usual]) if not self._is_broad(folder)]
+        here = working_folder()
+        work = [folder for folder in map(real, roots) if not is_broad(folder)] + ([here] if here else [])
+        usual = [folder for folder in map(real, [_temporary_folder(), *self._usual]) if not is_broad(folder)]
         allowed = [real(folder) for folder in granted]
         return Rule(
             whole=(
                 *map(real, self._named),
                 *work,
                 *usual,
-                *(folder for folder in allowed if not self._is_broad(folder)),
+                *(folder for folder in allowed if not is_broad(folder)),
             ),
             # A yes to one picture in the home folder is not a yes to everything below it.
-            flat=frozenset(folder for folder in allowed if self._is_broad(folder)),
+            flat=frozenset(folder for folder in allowed if is_broad(folder)),
             bases=tuple(dict.fromkeys(work)),
         )
 
@@ -91,37 +79,6 @@ class Folders:
             platformdirs.user_documents_path,
         )
         return tuple(place() for place in places)
-
-    def _is_broad(self, folder: Path) -> bool:
-        """Whether the folder is the home folder, one around it, or the system's."""
-        home = _home()
-        return (
-            folder.parent == folder
-            or (home is not None and home.is_relative_to(folder))
-            or any(folder.is_relative_to(system) for system in _system_folders())
-            or folder in map(Path, _SHARED)
-        )
-
-
-def _system_folders() -> Iterator[Path]:
-    if sys.platform == "win32":
-        yield from (Path(os.environ[name]) for name in _WINDOWS if os.environ.get(name))
-    else:
-        yield from (Path("/", folder) for folder in [*_SYSTEM, *_APPLE])
-
-
-def _home() -> Path | None:
-    try:
-        return real(Path.home())
-    except RuntimeError:
-        return None
-
-
-def _working_folder() -> list[Path]:
-    try:
-        return [Path.cwd()]
-    except OSError:  # it was deleted
-        return []
 
 
 def _temporary_folder() -> Path:

@@ -14,13 +14,14 @@ import anyio.to_thread
 from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.images.files import read
 from refvideo_mcp.images.fit import BODY_BYTES, fit
-from refvideo_mcp.images.folders import Folders, real
+from refvideo_mcp.images.folders import Folders
 from refvideo_mcp.images.grants import Grants
 from refvideo_mcp.images.inline import content_of, data_uri
 from refvideo_mcp.images.links import checked_link
 from refvideo_mcp.images.picture import Picture, prepare
 from refvideo_mcp.images.places import Place, find, folder_to_ask_about, trouble_as_refusal
 from refvideo_mcp.images.spellings import kind_of
+from refvideo_mcp.paths import real
 from refvideo_mcp.spec import ReferenceVideoRequest
 
 __all__ = ["Images", "Loaded"]

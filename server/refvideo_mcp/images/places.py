@@ -12,8 +12,9 @@ from pathlib import Path
 
 from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.images.files import names_in
-from refvideo_mcp.images.folders import Rule, real
+from refvideo_mcp.images.folders import Rule
 from refvideo_mcp.images.spellings import path_text
+from refvideo_mcp.paths import real
 
 __all__ = ["FolderNotAllowed", "Place", "find", "folder_to_ask_about", "trouble_as_refusal"]
 

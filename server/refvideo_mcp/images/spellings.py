@@ -8,12 +8,12 @@ from typing import Literal
 from urllib.parse import unquote
 
 from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.paths import is_reserved
 
 __all__ = ["kind_of", "path_text"]
 
 LONGEST_PATH = 4096
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: `C:` is a drive
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)\s*(\..*)?", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -89,7 +89,7 @@ def _posix_path(text: str) -> str:
 def _windows_path(text: str, where: str) -> str:
     drive, rest = ntpath.splitdrive(text)
     parts = re.split(r"[\\/]", rest)
-    if re.match(r"[\\/]{2}[.?]([\\/]|$)", text) or any(":" in part or _RESERVED.fullmatch(part) for part in parts):
+    if re.match(r"[\\/]{2}[.?]([\\/]|$)", text) or any(":" in part or is_reserved(part) for part in parts):
         raise Refused(
             f"The path in {where} names a device or a stream, not a picture file.",
             "Use the path of an ordinary file. Nothing was sent.",

@@ -2,23 +2,19 @@
 
 import os
 import re
-import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from refvideo_mcp.errors import Refused, clean
-from refvideo_mcp.videos.names import is_reserved
+from refvideo_mcp.paths import is_broad, is_reserved, real, working_folder
 
 __all__ = ["DestinationNotAllowed", "checked_destination", "folder_and_name"]
 
 _ADVICE = "Ask the user for another place, or leave save_to out. Nothing was sent."
 _LONGEST_NAME = 200  # bytes; leaves room for " (2)"
 _OTHER_ENDINGS = re.compile(r"\.(mov|m4v|avi|mkv|webm|gif|mpe?g|wmv|flv|mp3|wav|png|jpe?g|webp)", re.IGNORECASE)
-_SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "usr", "System", "Library")
-_SHARED = ("home", "media", "mnt", "opt", "private", "private/var", "srv", "var", "Applications", "Users", "Volumes")
-_WINDOWS = ("SystemRoot", "ProgramFiles", "ProgramFiles(x86)", "ProgramData")
 
 
 class DestinationNotAllowed(Refused):
@@ -34,13 +30,14 @@ class DestinationNotAllowed(Refused):
 
 def checked_destination(save_to: str, output: Path | None, roots: Sequence[Path], grants: Sequence[Path]) -> Path:
     """See `Videos.destination`."""
-    working = _working_folder()
-    path = _real(_spelled(save_to, next(iter([*roots, *working, *([output] if output else [])]), None)))
+    here = working_folder()
+    around = [folder for folder in (*roots, here, output) if folder is not None]
+    path = real(_spelled(save_to, around[0] if around else None))
     folder, _ = folder_and_name(path, "")
     existing = _existing(folder)
     if not existing.is_dir():
         raise Refused(f"{_shown(existing)} is a file, not a folder.", _ADVICE)
-    _check_allowed(folder, [*([output] if output else []), *roots, *working, *grants])
+    _check_allowed(folder, [*around, *grants])
     try:
         with tempfile.TemporaryFile(dir=existing):  # nothing else tells on every system
             pass
@@ -81,11 +78,6 @@ def _spelled(save_to: str, base: Path | None) -> Path:
     return base / path
 
 
-def _real(path: Path) -> Path:
-    """The path with its links resolved, as far as it exists."""
-    return Path(os.path.realpath(path))
-
-
 def _existing(folder: Path) -> Path:
     """The folder itself, or the nearest one around it that exists."""
     try:
@@ -99,7 +91,9 @@ def _existing(folder: Path) -> Path:
 def _check_allowed(folder: Path, allowed: Iterable[Path]) -> None:
     # Permission for a whole disk or home folder is not meant for all that is below it.
     around = [
-        real for real in map(_real, allowed) if folder == real or (folder.is_relative_to(real) and not _is_broad(real))
+        below
+        for below in map(real, allowed)
+        if folder == below or (folder.is_relative_to(below) and not is_broad(below))
     ]
     if any(not _is_hidden(folder, below) for below in around):
         return
@@ -110,39 +104,6 @@ def _check_allowed(folder: Path, allowed: Iterable[Path]) -> None:
 
 def _is_hidden(folder: Path, below: Path) -> bool:
     return any(part.startswith(".") for part in folder.relative_to(below).parts)
-
-
-def _is_broad(folder: Path) -> bool:
-    """Whether the folder is the home folder, one around it, or the system's."""
-    home = _home()
-    return (
-        folder.parent == folder
-        or (home is not None and home.is_relative_to(folder))
-        or any(folder.is_relative_to(system) for system in _system_folders())
-        or folder in [Path("/", name) for name in _SHARED]
-    )
-
-
-def _home() -> Path | None:
-    try:
-        return _real(Path.home())
-    except RuntimeError:
-        return None
-
-
-def _system_folders() -> list[Path]:
-    if sys.platform == "win32":
-        return [Path(os.environ[name]) for name in _WINDOWS if os.environ.get(name)]
-    return [Path("/", name) for name in _SYSTEM]
-
-
-def _working_folder() -> list[Path]:
-    """The folder that this process was started in, unless by chance."""
-    try:
-        folder = _real(Path.cwd())
-    except OSError:  # it was deleted
-        return []
-    return [] if _is_broad(folder) else [folder]
 
 
 def _shown(path: Path) -> str:

@@ -5,10 +5,9 @@ import re
 import unicodedata
 from datetime import datetime
 
-__all__ = ["file_name", "is_reserved"]
+__all__ = ["file_name"]
 
 _LONGEST_SUBJECT = 40  # characters; at four bytes each the whole name still has less than 200
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)\s*(\..*)?", re.IGNORECASE)
 
 
 def file_name(task_id: str, made_at: float, prompt: str | None, seconds: int | None) -> str:
@@ -17,11 +16,6 @@ def file_name(task_id: str, made_at: float, prompt: str | None, seconds: int | N
     length = f" {seconds}s" if seconds else ""
     tag = hashlib.sha256(task_id.encode("utf-8", "replace")).hexdigest()[:4]
     return f"{datetime.fromtimestamp(made_at):%Y-%m-%d} {_subject(prompt or '')}{length} {tag}"
-
-
-def is_reserved(name: str) -> bool:
-    """Whether Windows takes a file of this name for a device."""
-    return bool(_RESERVED.fullmatch(name))
 
 
 def _subject(prompt: str) -> str:
