@@ -40,7 +40,7 @@ async def running(
     """
     time = clock or Clock()
     if not settings.api_key:
-        yield ServerState(None, time, max_wait=settings.max_wait)
+        yield ServerState(None, time, max_wait=settings.max_wait, shows_paths=not settings.http)
         return
     with ExitStack() as stack:
         base_url, database = settings.base_url, settings.database
@@ -56,6 +56,7 @@ async def running(
         images = Images(
             folders=allowed,
             grants=_below(state, "picture-folders.json"),
+            local_files=not settings.http,
             router_is_local=is_loopback(urlsplit(base_url).hostname or ""),
         )
         videos = Videos(
@@ -66,18 +67,21 @@ async def running(
             transport=transport,
         )
         crew = Crew(
-            account=f"local@{urlsplit(base_url).netloc.lower()}",  # on stdio: this user's jobs at one gateway
+            account=f"local@{urlsplit(base_url).netloc.lower()}",  # this user's jobs at one gateway
             router=Router(base_url, settings.api_key, timeouts=timeouts, transport=transport),
-            ledger=Ledger(database),
+            ledger=Ledger(database, shows_path=not settings.http),
             images=images,
             videos=videos,
-            permissions=Permissions(images, videos, Grants(_below(state, "save-folders.json"))),
+            permissions=Permissions(
+                images, videos, None if settings.http else Grants(_below(state, "save-folders.json"))
+            ),
             clock=time,
             in_flight=in_flight or InFlight(),
+            hands_out_files=not settings.http,
         )
         limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs)
         async with Jobs.open(crew, limits) as jobs:
-            yield ServerState(jobs, time, settings.sandbox, settings.max_wait)
+            yield ServerState(jobs, time, settings.sandbox, settings.max_wait, shows_paths=not settings.http)
 
 
 def _below(folder: Path | None, name: str) -> Path | None:

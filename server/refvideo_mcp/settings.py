@@ -24,13 +24,15 @@ class Settings:
     """What one server process runs with.
 
     `api_key` is "" where none is set: the server still starts, lists its tools and says what to set. `output_dir` is
-    None where videos are not saved. `max_wait` is in seconds; None = by the client's name. `database` is the ledger's
-    file or URL; a sandbox inside the process has a ledger of its own. 0 = no limit.
+    None where videos are not saved. `http`: callers come over HTTP, so this machine's files mean nothing to them.
+    `max_wait` is in seconds; None = by the client's name. `database` is the ledger's file or URL; a sandbox inside the
+    process has a ledger of its own. 0 = no limit.
     """
 
     api_key: str = field(default="", repr=False)
     base_url: str = DEFAULT_BASE_URL
     sandbox: bool = False
+    http: bool = False
     output_dir: Path | None = None
     max_wait: int | None = None
     log_level: str = "warning"
@@ -44,7 +46,9 @@ class Settings:
     cache_dir: Path | None = None
 
     @classmethod
-    def read(cls, environ: Mapping[str, str], *, sandbox: bool = False, output_dir: str | None = None) -> "Settings":
+    def read(
+        cls, environ: Mapping[str, str], *, sandbox: bool = False, output_dir: str | None = None, http: bool = False
+    ) -> "Settings":
         """Settings from the environment, overridden by flags.
 
         Raises:
@@ -59,8 +63,10 @@ class Settings:
             api_key=SANDBOX_KEY if on_sandbox else key,
             base_url=_base_url(env.get("MYROUTER_BASE_URL", DEFAULT_BASE_URL)),
             sandbox=on_sandbox,
+            http=http,
             output_dir=_output_dir(
-                output_dir or ("" if on_sandbox else env.get("REFVIDEO_OUTPUT_DIR", "")), on_sandbox
+                output_dir or ("" if on_sandbox else env.get("REFVIDEO_OUTPUT_DIR", "")) or ("off" if http else ""),
+                on_sandbox,
             ),
             max_wait=_number(env, "REFVIDEO_MAX_WAIT", None, least=1),
             database=env.get("REFVIDEO_DATABASE_URL") or _own("user_state_path") / "ledger.db",

@@ -12,6 +12,8 @@ from refvideo_mcp.settings import Settings
 
 __all__ = ["main"]
 
+HTTP_PORT = 8766
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 = fine, 1 = it failed, 2 = wrong usage or settings."""
@@ -31,12 +33,16 @@ def _parser() -> argparse.ArgumentParser:
         "MYROUTER_API_KEY=sandbox refvideo-mcp",
     )
     parser.add_argument("--version", action="version", version=f"refvideo-mcp {__version__}")
-    parser.set_defaults(run=_serve, sandbox=False, output_dir=None)
+    parser.set_defaults(run=_serve, sandbox=False, output_dir=None, http=False, port=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    serve = _command(commands.add_parser, "serve", "Serve MCP on stdin and stdout.", "refvideo-mcp serve --sandbox")
+    serve = _command(
+        commands.add_parser, "serve", "Serve MCP on stdin and stdout, or over HTTP.", "refvideo-mcp serve --sandbox"
+    )
     serve.add_argument("--sandbox", action="store_true", help="simulate the router in this process; nothing is paid")
     serve.add_argument("--output-dir", metavar="DIR", help="where finished videos go; 'off' = do not save")
+    serve.add_argument("--http", action="store_true", help="serve Streamable HTTP instead, to this machine only")
+    serve.add_argument("--port", type=int, help=f"port of --http (default {HTTP_PORT}); 0 takes a free one")
     serve.set_defaults(run=_serve)
 
     sandbox = _command(
@@ -94,10 +100,21 @@ def _command(
 
 
 def _serve(options: argparse.Namespace) -> None:
-    settings = Settings.read(os.environ, sandbox=options.sandbox, output_dir=options.output_dir)
-    from refvideo_mcp.stdio import serve
+    if options.port is not None and not options.http:
+        raise Refused("--port is for --http.")
+    settings = Settings.read(os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http)
+    if not options.http:
+        from refvideo_mcp.stdio import serve
 
-    serve(settings)
+        serve(settings)
+        return
+    from refvideo_mcp.http import serve as serve_http
+
+    port = HTTP_PORT if options.port is None else options.port
+    try:
+        serve_http(settings, port)
+    except OSError as error:
+        raise Refused(f"127.0.0.1:{port} cannot be listened on: {error.strerror}.", "Choose another --port.") from error
 
 
 def _sandbox(options: argparse.Namespace) -> None:

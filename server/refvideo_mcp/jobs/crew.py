@@ -48,7 +48,10 @@ class InFlight:
 
 @dataclass
 class Crew:
-    """One account's router, store and time, shared by all its watches."""
+    """One account's router, store and time, shared by all its watches.
+
+    `hands_out_files`: callers can open what is saved here; False over HTTP, where only links reach them.
+    """
 
     account: str
     router: Router
@@ -58,6 +61,7 @@ class Crew:
     permissions: Permissions
     clock: Clock
     in_flight: InFlight
+    hands_out_files: bool = True
     requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
     downloads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_DOWNLOADS))
     _ledger_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))

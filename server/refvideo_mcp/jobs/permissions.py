@@ -14,9 +14,12 @@ __all__ = ["Permissions"]
 
 
 class Permissions:
-    """Asks nobody itself: it tells which folders have to be asked about, and remembers the answers."""
+    """Asks nobody itself: it tells which folders have to be asked about, and remembers the answers.
 
-    def __init__(self, images: Images, videos: Videos, saving: Grants):
+    `saving` remembers where videos may go; None = over HTTP, where callers have no say in it.
+    """
+
+    def __init__(self, images: Images, videos: Videos, saving: Grants | None):
         self._images = images
         self._videos = videos
         self._saving = saving
@@ -40,7 +43,8 @@ class Permissions:
         return None
 
     async def allow_saving(self, folder: Path) -> None:
-        await anyio.to_thread.run_sync(self._saving.add, folder)
+        if self._saving is not None:
+            await anyio.to_thread.run_sync(self._saving.add, folder)
 
     async def destination(self, save_to: str, roots: Sequence[Path]) -> Path:
         """Where `save_to` is, absolute.
@@ -48,4 +52,10 @@ class Permissions:
         Raises:
             Refused: no video can be saved there, or the user has not allowed it.
         """
-        return await anyio.to_thread.run_sync(lambda: self._videos.destination(save_to, roots, self._saving.folders()))
+        saving = self._saving
+        if saving is None:
+            raise Refused(
+                "This server is reached over HTTP and saves no video where a call says: leave save_to out, and the "
+                "answer has a link to it. Nothing was sent."
+            )
+        return await anyio.to_thread.run_sync(lambda: self._videos.destination(save_to, roots, saving.folders()))

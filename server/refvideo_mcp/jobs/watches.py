@@ -40,9 +40,9 @@ class Watches:
         now = self._crew.clock.now()
         link_lives = any(video.expires_at > now + LINK_LEFT_SECONDS for video in job.videos)
         is_lost = job.expired_at is not None
-        if job.ended and (
-            job.state != "succeeded" or is_lost or is_kept(job) or (link_lives and not self._crew.saves(job))
-        ):
+        is_saved = is_kept(job) or not self._crew.saves(job)
+        reachable = link_lives or (is_kept(job) and self._crew.hands_out_files)
+        if job.ended and (job.state != "succeeded" or is_lost or (is_saved and reachable)):
             watch = Watch(job, self._crew)
             watch.over = True
             watch.looked_at = self._crew.clock.steady()

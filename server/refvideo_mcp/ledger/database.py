@@ -130,13 +130,14 @@ _REMEDIES = {
 }
 
 
-def trouble(where: Path | str, error: Exception) -> Refused:
+def trouble(where: Path | str, error: Exception, shows_path: bool = True) -> Refused:
     """The error for a ledger that cannot be used: where it is, what is wrong, what to do."""
     # A URL is not shown: where it was mistyped, a part of the password can pass for the host.
     shown = str(where) if isinstance(where, Path) else "the database of REFVIDEO_DATABASE_URL"
+    named = f" ({shown})" if shows_path else ""
     code = _code(error)
     what = next((remedy for codes, remedy in _REMEDIES.items() if code in codes), f"it answers {code}")
-    return Refused(f"The job ledger ({shown}) cannot be used: {what}.", NOTHING)
+    return Refused(f"The job ledger{named} cannot be used: {what}.", NOTHING)
 
 
 def _code(error: Exception) -> str:

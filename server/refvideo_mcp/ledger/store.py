@@ -38,8 +38,9 @@ class Ledger:
     when the ledger cannot be read or written; nothing is ever overwritten to mend that.
     """
 
-    def __init__(self, where: Path | str):
+    def __init__(self, where: Path | str, *, shows_path: bool = True):
         self._where = where
+        self._shows_path = shows_path
         self._engine: Engine | None = None
         self._opening = threading.Lock()
 
@@ -196,7 +197,7 @@ class Ledger:
         try:
             return [_job(row) for row in connection.execute(query.with_for_update() if lock else query)]
         except ValueError as error:  # no JSON where there should be: SQLite does not notice every damage
-            raise trouble(self._where, error) from error
+            raise trouble(self._where, error, self._shows_path) from error
 
     @contextmanager
     def _transaction(self, account: str | None = None) -> Iterator["Connection"]:
@@ -217,7 +218,7 @@ class Ledger:
                     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:account))"), {"account": account})
                 yield connection
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise trouble(self._where, error) from error
+            raise trouble(self._where, error, self._shows_path) from error
 
 
 def _state_at(now: float) -> "ColumnElement[str]":

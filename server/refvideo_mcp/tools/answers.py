@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,13 +13,20 @@ from refvideo_mcp.errors import REASONS, clean
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import JobAnswer, JobList, JobSummary, VideoAnswer
 
-__all__ = ["job_list", "job_result", "news", "progress_message"]
+__all__ = ["job_list", "job_result", "news", "progress_message", "without_paths"]
 
 RESOURCE_LINKS_SINCE = "2025-06-18"
 
 
-async def job_result(job: Job, *, sign: str, protocol: str, before: str = "", after: str = "") -> CallToolResult:
-    """The answer about a job. `sign` begins it; `before` and `after` are sentences around what to do next."""
+async def job_result(
+    job: Job, *, sign: str, protocol: str, paths: bool = True, before: str = "", after: str = ""
+) -> CallToolResult:
+    """The answer about a job. `sign` begins it; `before` and `after` are sentences around what to do next.
+
+    Without `paths` it names no file of this machine; the preview is shown all the same.
+    """
+    picture = await _preview(job.preview) if job.preview else None
+    job = job if paths else without_paths(job)
     outcome, next_step = _told(job)
     next_step = f"{next_step} {after}".strip()
     warned = f"Note: {job.warnings[0]}" if job.warnings and not job.ended else ""
@@ -29,7 +37,7 @@ async def job_result(job: Job, *, sign: str, protocol: str, before: str = "", af
         file = Path(job.saved_to)
         mime = "image/gif" if file.suffix == ".gif" else "video/mp4"
         content.append(ResourceLink(type="resource_link", uri=file.as_uri(), name=file.name, mime_type=mime))
-    if job.preview and (picture := await _preview(job.preview)):
+    if picture:
         content.append(picture)
     answer = JobAnswer(
         task_id=job.task_id,
@@ -76,6 +84,11 @@ def news(finished: Sequence[Job]) -> str:
     rest = f" and {len(finished) - 3} more" if len(finished) > 3 else ""
     videos = "1 more video" if len(finished) == 1 else f"{len(finished)} more videos"
     return f"Since you last looked, {videos} finished: {shown}{rest}."
+
+
+def without_paths(job: Job) -> Job:
+    """The job for callers to whom a path here means nothing: they get its link."""
+    return replace(job, saved_to=None, not_saved=None, preview=None)
 
 
 def progress_message(job: Job) -> str:

@@ -7,10 +7,10 @@ from mcp_types import CallToolResult
 from refvideo_mcp.errors import clean
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
-from refvideo_mcp.tools.answers import job_list, job_result, news, progress_message
+from refvideo_mcp.tools.answers import job_list, job_result, news, progress_message, without_paths
 from refvideo_mcp.tools.questions import Pictures, Roots, Saving, Twin, folders_of, granted, released
 from refvideo_mcp.tools.spec_tool import begin
-from refvideo_mcp.tools.state import Ctx, state_of
+from refvideo_mcp.tools.state import Ctx, ServerState, state_of
 
 __all__ = ["generate_reference_video", "get_task_result", "list_reference_videos"]
 
@@ -61,15 +61,24 @@ async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolR
     begin()
     state = state_of(ctx)
     found = await state.jobs.newest(call.limit, [call.state] if call.state else [])
-    shown = {job.id for job in found}
-    beyond = [job for job in await state.jobs.news() if job.id not in shown]
-    return job_list(found, sign=state.sign, after=news(beyond))
+    ids = {job.id for job in found}
+    beyond = [job for job in await _news(state) if job.id not in ids]
+    shown = found if state.shows_paths else [without_paths(job) for job in found]
+    return job_list(shown, sign=state.sign, after=news(beyond))
 
 
 async def _answer(ctx: Ctx, job: Job, *, before: str = "", after: str = "") -> CallToolResult:
     state = state_of(ctx)
-    after = f"{after} {news(await state.jobs.news())}".strip()
-    return await job_result(job, sign=state.sign, protocol=ctx.protocol_version or "", before=before, after=after)
+    after = f"{after} {news(await _news(state))}".strip()
+    protocol = ctx.protocol_version or ""
+    return await job_result(
+        job, sign=state.sign, protocol=protocol, paths=state.shows_paths, before=before, after=after
+    )
+
+
+async def _news(state: ServerState) -> list[Job]:
+    finished = await state.jobs.news()
+    return finished if state.shows_paths else [without_paths(job) for job in finished]
 
 
 def _patience(ctx: Ctx) -> int:

@@ -49,7 +49,7 @@ def client_roots(call: GenerateCall, ctx: Ctx) -> ListRootsResult | ListRoots:
     images = [image for subject in call.subjects for image in subject.images]
     is_local = call.save_to or any(not image.strip().startswith(("https:", "http:", "data:")) for image in images)
     capabilities = ctx.client_capabilities
-    if is_local and capabilities is not None and capabilities.roots is not None:
+    if is_local and state_of(ctx).shows_paths and capabilities is not None and capabilities.roots is not None:
         return ListRoots()
     return ListRootsResult(roots=[])
 

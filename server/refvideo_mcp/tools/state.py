@@ -13,12 +13,16 @@ __all__ = ["Ctx", "ServerState", "state_of"]
 
 @dataclass(frozen=True)
 class ServerState:
-    """`account` is None while no key is set; `max_wait` is in seconds, None = by the client's name."""
+    """`account` is None while no key is set; `max_wait` is in seconds, None = by the client's name.
+
+    `shows_paths` is False over HTTP, where paths are the server's and mean nothing to a caller.
+    """
 
     account: Jobs | None
     clock: Clock
     sandbox: bool = False
     max_wait: int | None = None
+    shows_paths: bool = True
 
     @property
     def jobs(self) -> Jobs:

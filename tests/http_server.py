@@ -1,0 +1,79 @@
+"""The real HTTP server as a child process, on a port of its own choice."""
+
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.abc import Process
+
+from command_line import COMMAND, environment
+from marker import KEY
+
+__all__ = ["HttpServer"]
+
+
+class HttpServer:
+    """What it says and what it remembers is all below `home`."""
+
+    def __init__(self, home: Path, process: Process, url: str) -> None:
+        self.home = home
+        self.process = process
+        self.url = url
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, home: Path, router_url: str, **settings: str) -> AsyncIterator["HttpServer"]:
+        """Killed at the end of the block, if it still runs."""
+        env = {
+            "HOME": str(home),
+            "XDG_STATE_HOME": str(home / "state"),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "MYROUTER_API_KEY": KEY,
+            "MYROUTER_BASE_URL": router_url,
+        }
+        # Where SIGINT is ignored, as in a shell's background job, children would inherit that.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with (home / "stderr").open("wb") as stderr:
+                process = await anyio.open_process(
+                    [*COMMAND, "serve", "--http", "--port", "0"], env=environment(**env | settings), stderr=stderr
+                )
+        finally:
+            signal.signal(signal.SIGINT, before)
+        try:
+            yield cls(home, process, await _address(home / "stderr", process))
+        finally:
+            with anyio.CancelScope(shield=True):
+                if process.returncode is None:
+                    process.kill()
+                await process.aclose()
+
+    @property
+    def ledger(self) -> Path:
+        return self.home / "state" / "refvideo-mcp" / "ledger.db"
+
+    async def says(self, text: str) -> str:
+        """What it has said on stderr, once the text is in it."""
+        return await _said(self.home / "stderr", self.process, text)
+
+    async def ended(self) -> int:
+        """How it ended; a negative number is a signal's."""
+        with anyio.fail_after(40):
+            return await self.process.wait()
+
+
+async def _address(stderr: Path, process: Process) -> str:
+    found = re.search(r"http://127\.0\.0\.1:\d+/mcp", await _said(stderr, process, "/mcp"))
+    assert found
+    return found[0]
+
+
+async def _said(stderr: Path, process: Process, text: str) -> str:
+    with anyio.fail_after(30):
+        while text not in (said := await anyio.Path(stderr).read_text(encoding="utf-8")):
+            assert process.returncode is None, said
+            await anyio.sleep(0.02)
+    return said

@@ -1,0 +1,293 @@
+"""The HTTP door: a real server on a real socket, spoken to by the SDK's client in both protocol eras."""
+
+import base64
+import io
+import json
+import re
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+from mcp_types import ImageContent, TextContent
+from PIL import Image
+
+from command_line import run
+from fake_router import FakeRouter, process, said, told
+from http_server import HttpServer
+from misbehaving_router import MisbehavingRouter
+from refvideo_mcp.ledger import Ledger
+from refvideo_mcp.sandbox import Sandbox
+from virtual_time import VirtualClock
+
+pytestmark = pytest.mark.anyio
+
+ERAS = pytest.mark.parametrize("era", ["legacy", "2026-07-28"])
+ORDER = {"prompt": "@1 hums", "duration": 1, "resolution": "540p", "aspect_ratio": "1:1", "seed": 1}
+LINKED = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "a script", "version": "1"},
+    },
+}
+
+
+def picture() -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 300), "teal").save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+async def knock(url: str, body: Any = HELLO, **headers: str) -> httpx2.Response:
+    """One POST, as an HTTP program makes it."""
+    given = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    async with httpx2.AsyncClient() as http:
+        return await http.post(url, content=json.dumps(body), headers=given | headers)
+
+
+@ERAS
+async def test_a_client_gets_a_video_by_its_link_and_sees_the_progress(tmp_path: Path, era: str) -> None:
+    """Saved on the server too, where its own setting says so; what the client is told names no file there."""
+    seen: list[tuple[float, str | None]] = []
+
+    async def progressed(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, message))
+
+    videos = str(tmp_path / "videos")
+    with Sandbox(seconds=1) as sandbox:
+        async with (
+            HttpServer.running(tmp_path, sandbox.url, REFVIDEO_OUTPUT_DIR=videos) as server,
+            Client(server.url, mode=era) as client,
+        ):
+            order = ORDER | {"subjects": [{"images": [picture()]}]}
+            started = await client.call_tool("generate_reference_video", order)
+            task_id = told(started)["task_id"]
+            finished = await client.call_tool("get_task_result", {"task_id": task_id}, progress_callback=progressed)
+            listed = await client.call_tool("list_reference_videos", {})
+            link = told(finished)["videos"][0]["url"]
+            async with httpx2.AsyncClient() as http:
+                video = (await http.get(link)).content
+        (saved,) = (tmp_path / "videos").iterdir()
+
+    assert [progress for progress, _ in seen] == sorted({progress for progress, _ in seen})
+    assert any(message and message.startswith("succeeded") for _, message in seen)
+    assert said(finished).startswith(f"Done: {link} (the link dies about ")
+    assert saved.read_bytes() == video
+    assert {type(block) for block in finished.content} == {TextContent, ImageContent}
+    assert told(finished)["videos"][0].keys() == {"url", "expires_at", "type"}
+    assert "preview" not in told(finished)
+    answers = "".join(answer.model_dump_json() for answer in (started, finished, listed))
+    assert str(tmp_path) not in answers
+    assert saved.name not in answers
+
+
+async def test_nothing_is_saved_where_no_folder_is_set(tmp_path: Path) -> None:
+    async with MisbehavingRouter() as router, HttpServer.running(tmp_path, router.url) as server:
+        async with Client(server.url) as client:
+            await client.call_tool("generate_reference_video", LINKED)
+            done = await client.call_tool("get_task_result", {"task_id": "task-1"})
+        server.process.terminate()
+        await server.ended()
+
+    assert told(done)["videos"][0]["url"] == router.video_url("task-1")
+    assert router.downloads == []
+
+
+async def test_a_saved_video_s_dead_link_is_replaced_by_a_fresh_one(tmp_path: Path) -> None:
+    """On stdio the file is enough; here the link is all that a caller can use."""
+    lives = 3600
+    answers: list[str] = []
+
+    def dated(task_id: str) -> dict[str, object]:
+        answers.append(f"{router.video_url(task_id)}&take={len(answers) + 1}")
+        video = {"video_url": answers[-1], "video_url_ttl": str(lives), "video_type": "mp4"}
+        return {"task": {"task_id": task_id, "status": "TASK_STATUS_SUCCEED"}, "videos": [video]}
+
+    async with MisbehavingRouter() as router:
+        router.job_answer = dated
+        folder = str(tmp_path / "videos")
+        async with (
+            HttpServer.running(tmp_path, router.url, REFVIDEO_OUTPUT_DIR=folder) as server,
+            Client(server.url) as client,
+        ):
+            lives = 30  # a link that dies within the minute is no longer given out
+            await client.call_tool("generate_reference_video", LINKED)
+            first = await client.call_tool("get_task_result", {"task_id": "task-1"})
+            lives = 3600
+            second = await client.call_tool("get_task_result", {"task_id": "task-1"})
+            third = await client.call_tool("get_task_result", {"task_id": "task-1"})
+
+    given = [told(result)["videos"][0]["url"] for result in (first, second, third)]
+    assert given == [answers[0], answers[1], answers[1]]
+    assert len(router.downloads) == 1
+
+
+@ERAS
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (
+            {"subjects": [{"images": ["/etc/hostname"]}]},
+            "This server is reached over HTTP and reads no local files, such as /etc/hostname: use an https URL or a "
+            "data URI, or run refvideo-mcp as a stdio server where the picture is.",
+        ),
+        (
+            {"save_to": "/srv/videos"},
+            "This server is reached over HTTP and saves no video where a call says: leave save_to out, and the answer "
+            "has a link to it. Nothing was sent.",
+        ),
+    ],
+    ids=["a local picture", "save_to"],
+)
+async def test_the_server_s_own_files_are_out_of_reach(
+    tmp_path: Path, era: str, change: dict[str, Any], refusal: str
+) -> None:
+    async with (
+        MisbehavingRouter() as router,
+        HttpServer.running(tmp_path, router.url) as server,
+        Client(server.url, mode=era) as client,
+    ):
+        refused = await client.call_tool("generate_reference_video", LINKED | change)
+    assert refused.is_error
+    assert said(refused) == refusal
+    assert router.posts == []
+
+
+async def test_a_broken_ledger_is_not_named_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "state" / "refvideo-mcp" / "ledger.db").mkdir(parents=True)
+    async with HttpServer.running(tmp_path, "http://127.0.0.1:1") as server, Client(server.url) as client:
+        refused = await client.call_tool("generate_reference_video", LINKED)
+    assert said(refused).startswith("The job ledger cannot be used: it cannot be opened;")
+
+
+async def test_a_video_finished_meanwhile_is_news_by_its_task_id(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    client = process(FakeRouter(clock), tmp_path / "ledger.db", http=True, output_dir=tmp_path / "videos")
+    async with clock.passing(), client:
+        await client.call_tool("generate_reference_video", LINKED)
+        await clock.sleep(120)
+        listed = await client.call_tool("list_reference_videos", {"state": "failed"})
+    assert len(list((tmp_path / "videos").iterdir())) == 1
+    assert said(listed).endswith("Since you last looked, 1 more video finished: task-1.")
+
+
+async def test_only_this_machine_s_programs_are_let_in(tmp_path: Path) -> None:
+    """A web page can send requests here too, under its own name or under one that it makes point here."""
+    async with HttpServer.running(tmp_path, "http://127.0.0.1:1") as server:
+        port = server.url.rpartition(":")[2].removesuffix("/mcp")
+        statuses = {
+            name: (await knock(server.url, **headers)).status_code
+            for name, headers in {
+                "no browser": {},
+                "a page of this machine": {"Origin": "http://localhost:3000"},
+                "a foreign page": {"Origin": "https://evil.example"},
+                "a foreign name": {"Host": f"evil.example:{port}"},
+                "a foreign name, 2026": {"Host": f"evil.example:{port}", "MCP-Protocol-Version": "2026-07-28"},
+            }.items()
+        }
+    assert statuses == {
+        "no browser": 200,
+        "a page of this machine": 200,
+        "a foreign page": 403,
+        "a foreign name": 421,
+        "a foreign name, 2026": 421,
+    }
+
+
+async def test_a_call_may_carry_20_megabytes_but_not_any_amount(tmp_path: Path) -> None:
+    async with HttpServer.running(tmp_path, "http://127.0.0.1:1") as server:
+        fits = await knock(server.url, HELLO | {"padding": "x" * 27_000_000})
+        bursts = await knock(server.url, HELLO | {"padding": "x" * 34_000_000})
+    assert (fits.status_code, bursts.status_code) == (200, 413)
+
+
+async def test_a_taken_port_is_one_line_on_stderr() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = run("serve", "--http", "--port", port, MYROUTER_API_KEY="sandbox")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(
+        rf"refvideo-mcp: 127\.0\.0\.1:{port} cannot be listened on: .+\. Choose another --port\.\n", result.stderr
+    )
+
+
+async def test_no_client_holds_a_stream_open_that_nothing_is_sent_on(tmp_path: Path) -> None:
+    async with HttpServer.running(tmp_path, "http://127.0.0.1:1") as server, httpx2.AsyncClient() as http:
+        refused = await http.get(server.url, headers={"Accept": "text/event-stream"})
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT or SIGTERM for one process")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+async def test_a_signal_during_a_post_ends_the_server_when_its_caller_has_the_answer(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    answers: list[httpx2.Response] = []
+    params = {"name": "generate_reference_video", "arguments": LINKED}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+
+    async with MisbehavingRouter() as router, HttpServer.running(tmp_path, router.url) as server:
+        router.hold = anyio.Event()
+
+        async def submit() -> None:
+            answers.append(await knock(server.url, call))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(submit)
+            with anyio.fail_after(30):
+                await router.until(lambda: bool(router.accepted))
+            server.process.send_signal(number)
+            await server.says("ending when the router has answered")
+            assert server.process.returncode is None
+            # Longer than it takes a library below to notice the signal, which once ended the caller's stream.
+            with pytest.raises(TimeoutError), anyio.fail_after(1):
+                await server.process.wait()
+            router.hold.set()
+        await server.ended()
+        ledger = Ledger(server.ledger)
+        try:
+            (job,) = ledger.newest(f"local@{router.url.removeprefix('http://')}", 10)
+        finally:
+            ledger.close()
+        stderr = (tmp_path / "stderr").read_text(encoding="utf-8")
+
+    assert ["Job task-1 is queued." in answer.text for answer in answers] == [True]
+    assert (job.state, job.task_id, len(router.posts)) == ("queued", "task-1", 1)
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT or SIGTERM for one process")
+async def test_the_answer_is_recorded_though_its_caller_went_away_before_the_signal(tmp_path: Path) -> None:
+    async with MisbehavingRouter() as router, HttpServer.running(tmp_path, router.url) as server:
+        router.hold = anyio.Event()
+
+        async def submit() -> None:
+            async with Client(server.url, mode="2026-07-28") as client:
+                await client.call_tool("generate_reference_video", LINKED)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(submit)
+            with anyio.fail_after(30):
+                await router.until(lambda: bool(router.accepted))
+            tasks.cancel_scope.cancel()
+        server.process.terminate()
+        await server.says("ending when the router has answered")
+        router.hold.set()
+        await server.ended()
+        ledger = Ledger(server.ledger)
+        try:
+            (job,) = ledger.newest(f"local@{router.url.removeprefix('http://')}", 10)
+        finally:
+            ledger.close()
+
+    assert (job.state, job.task_id) == ("queued", "task-1")
