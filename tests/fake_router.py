@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 from mcp import Client
+from mcp.client.extension import ClientExtension
 from mcp.client.session import ElicitationFnT
 from mcp_types import CallToolResult, Implementation, TextContent
 
@@ -118,6 +119,7 @@ def process(
     mode: str = "auto",
     name: str = "an agent",
     elicitation_callback: ElicitationFnT | None = None,
+    extensions: Sequence[ClientExtension] = (),
     **settings: Any,
 ) -> Client:
     """A client with a server process of its own, as one window of an IDE has it; `database` is the user's ledger."""
@@ -125,7 +127,7 @@ def process(
         Settings(api_key=KEY, database=database, **settings), transport=router.transport, clock=router.clock
     )
     info = Implementation(name=name, version="1")
-    return Client(server, mode=mode, client_info=info, elicitation_callback=elicitation_callback)
+    return Client(server, mode=mode, client_info=info, elicitation_callback=elicitation_callback, extensions=extensions)
 
 
 def said(answer: CallToolResult) -> str:

@@ -15,6 +15,7 @@ from refvideo_mcp.jobs import Clock, Crew, InFlight, Jobs, Limits, Permissions
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.router import Router, Timeouts
 from refvideo_mcp.settings import Settings, is_loopback
+from refvideo_mcp.tasks import JobTasks, Tasks
 from refvideo_mcp.tools import INSTRUCTIONS, ServerState, build_tools
 from refvideo_mcp.videos import Videos
 
@@ -110,6 +111,7 @@ def build_server(
         instructions=INSTRUCTIONS,
         version=__version__,
         tools=list(build_tools()),
+        extensions=[Tasks(JobTasks())],
         log_level=settings.log_level.upper(),  # type: ignore[arg-type]  # read from a list of the same names
         lifespan=lifespan,
     )

@@ -5,5 +5,6 @@ from refvideo_mcp.jobs.crew import Crew, InFlight
 from refvideo_mcp.jobs.jobs import Jobs, Submission
 from refvideo_mcp.jobs.permissions import Permissions
 from refvideo_mcp.jobs.rules import Limits, UncertainTwin
+from refvideo_mcp.jobs.sight import Sight
 
-__all__ = ["Clock", "Crew", "InFlight", "Jobs", "Limits", "Permissions", "Submission", "UncertainTwin"]
+__all__ = ["Clock", "Crew", "InFlight", "Jobs", "Limits", "Permissions", "Sight", "Submission", "UncertainTwin"]

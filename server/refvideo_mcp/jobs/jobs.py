@@ -15,6 +15,7 @@ from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import Prepared, prepare
 from refvideo_mcp.jobs.outcomes import bought, unanswered, unknown
 from refvideo_mcp.jobs.rules import Limits, decide, is_recent, seconds_left, twins_of
+from refvideo_mcp.jobs.sight import Sight
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
 from refvideo_mcp.ledger import Draft, Job
@@ -135,7 +136,7 @@ class Jobs:
         sent = () if joined else prepared.sent
         return Submission(answer, joined, seconds_left(now_known, self._limits), sent)
 
-    async def wait(self, handle: str, seconds: float, on_progress: OnProgress) -> Job:
+    async def wait(self, handle: str, seconds: float, on_progress: OnProgress | None = None) -> Job:
         """Wait for a job to end and its file to be saved, `seconds` at most; the deadline is not an error.
 
         `handle` is a task id or a key. `on_progress` gets the job and the seconds waited so far, at every news and at
@@ -157,7 +158,8 @@ class Jobs:
                 return seconds == 0 and watch.looked_at is not None and watch.looked_at >= started - FRESH_SECONDS
 
             async def report() -> None:
-                await on_progress(watch.job, self._clock.steady() - started)
+                if on_progress is not None:
+                    await on_progress(watch.job, self._clock.steady() - started)
 
             deadline = started + (seconds or SHORTEST_WAIT_SECONDS)
             await self._until(watch, lambda: watch.over or fresh(), deadline, report)
@@ -170,6 +172,20 @@ class Jobs:
             raise unanswered(watch, self._clock.now())
         await watch.told(job)
         return job
+
+    async def look(self, handle: str) -> Sight:
+        """The job as its watch sees it, at once, for a caller who comes again; one that nobody follows is asked for.
+
+        Raises: as `wait`.
+        """
+        watch = self._watches.seen(handle)
+        if watch is None:
+            job = await self.wait(handle, 0.0)
+            watch = self._watches.named(handle)
+        else:
+            job = bought(watch, self.host)
+            await watch.told(job)
+        return Sight.of(job, watch, saves=self._crew.saves(job))
 
     async def newest(self, limit: int, states: Sequence[JobState] = ()) -> list[Job]:
         """The account's jobs, newest first."""

@@ -41,6 +41,7 @@ class Watch:
         self.looked_at: float | None = None  # steady time of the last answer from the router, ours or another process's
         self.trouble: RefvideoError | None = None  # why the last request brought nothing
         self.over = False
+        self.pause = FIRST_LOOK_SECONDS  # between the last look and the next
         self.waiting = 0
         self._crew = crew
         self._clock = crew.clock
@@ -122,8 +123,8 @@ class Watch:
                 return
             asked_for = getattr(self.trouble, "retry_after", None) or 0.0
             eta = 0 if self.trouble else min(self.job.eta_seconds or 0, LONGEST_ETA_SECONDS)
-            wanted = max(pause * random.uniform(0.9, 1.1), asked_for, eta)
-            rested = await self._rest(wanted, at_least=max(FIRST_LOOK_SECONDS, asked_for))
+            self.pause = max(pause * random.uniform(0.9, 1.1), asked_for, eta)
+            rested = await self._rest(self.pause, at_least=max(FIRST_LOOK_SECONDS, asked_for))
             pause = min(pause * 1.3, SLOWEST_POLL_SECONDS)
 
     async def _look(self, gap: float) -> None:

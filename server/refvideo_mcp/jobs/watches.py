@@ -28,6 +28,14 @@ class Watches:
     def named(self, handle: str) -> Watch | None:
         return next((w for w in self._by_id.values() if handle in (w.job.task_id, w.job.key)), None)
 
+    def seen(self, handle: str) -> Watch | None:
+        """A watch that can tell how its job stands: it is under way, or has done what it could, and links live."""
+        watch = self.named(handle)
+        if watch is None or (watch.looked_at is None and watch.job.request is None):
+            return None
+        gave_up_saving = watch.job.not_saved is not None and self._link_lives(watch.job)
+        return watch if not watch.over or gave_up_saving or self._is_done(watch.job) else None
+
     def under_way(self) -> set[str]:
         """Ids of jobs that someone waits for or that are still followed."""
         return {watch.job.id for watch in self._by_id.values() if watch.waiting or not watch.over}
@@ -37,12 +45,7 @@ class Watches:
         watch = self._by_id.get(job.id)
         if watch is not None and not watch.over:
             return watch
-        now = self._crew.clock.now()
-        link_lives = any(video.expires_at > now + LINK_LEFT_SECONDS for video in job.videos)
-        is_lost = job.expired_at is not None
-        is_saved = is_kept(job) or not self._crew.saves(job)
-        reachable = link_lives or (is_kept(job) and self._crew.hands_out_files)
-        if job.ended and (job.state != "succeeded" or is_lost or (is_saved and reachable)):
+        if self._is_done(job):
             watch = Watch(job, self._crew)
             watch.over = True
             watch.looked_at = self._crew.clock.steady()
@@ -59,3 +62,14 @@ class Watches:
         for job_id in finished[: max(0, len(self._by_id) - REMEMBERED)]:
             del self._by_id[job_id]
         return watch
+
+    def _is_done(self, job: Job) -> bool:
+        """Whether there is nothing left to do for a job: no look, no saving, no fresh link."""
+        if job.state != "succeeded" or job.expired_at is not None:
+            return job.ended
+        is_saved = is_kept(job) or not self._crew.saves(job)
+        return is_saved and (self._link_lives(job) or (is_kept(job) and self._crew.hands_out_files))
+
+    def _link_lives(self, job: Job) -> bool:
+        now = self._crew.clock.now()
+        return any(video.expires_at > now + LINK_LEFT_SECONDS for video in job.videos)

@@ -12,7 +12,7 @@ from refvideo_mcp.tools.questions import Pictures, Roots, Saving, Twin, folders_
 from refvideo_mcp.tools.spec_tool import begin
 from refvideo_mcp.tools.state import Ctx, ServerState, state_of
 
-__all__ = ["generate_reference_video", "get_task_result", "list_reference_videos"]
+__all__ = ["answer_about", "generate_reference_video", "get_task_result", "list_reference_videos"]
 
 # Most clients drop a call after 60 s. These two are documented to wait for minutes.
 SAFE_WAIT_SECONDS = 50
@@ -68,9 +68,14 @@ async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolR
 
 
 async def _answer(ctx: Ctx, job: Job, *, before: str = "", after: str = "") -> CallToolResult:
-    state = state_of(ctx)
+    return await answer_about(job, state_of(ctx), ctx.protocol_version or "", before=before, after=after)
+
+
+async def answer_about(
+    job: Job, state: ServerState, protocol: str, *, before: str = "", after: str = ""
+) -> CallToolResult:
+    """What both job tools answer, with the news; `job_result` says what the arguments are."""
     after = f"{after} {news(await _news(state))}".strip()
-    protocol = ctx.protocol_version or ""
     return await job_result(
         job, sign=state.sign, protocol=protocol, paths=state.shows_paths, before=before, after=after
     )
