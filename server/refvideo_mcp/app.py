@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
 
 from refvideo_mcp import __version__
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     import httpx2
 
 __all__ = ["build_server", "running"]
+
+# The tools change only with the program, which a client may have updated meanwhile.
+TOOLS_KEEP_MS = 300_000
 
 
 @asynccontextmanager
@@ -112,6 +116,7 @@ def build_server(
         version=__version__,
         tools=list(build_tools()),
         extensions=[Tasks(JobTasks())],
+        cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_KEEP_MS)},  # private: a list may depend on the client
         log_level=settings.log_level.upper(),  # type: ignore[arg-type]  # read from a list of the same names
         lifespan=lifespan,
     )

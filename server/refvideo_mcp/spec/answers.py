@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 __all__ = ["JobAnswer", "JobList", "JobState", "JobSummary", "TaskResult", "TaskVideo", "VideoAnswer"]
 
@@ -119,43 +119,44 @@ class TaskResult(Answer):
 class VideoAnswer(BaseModel):
     """One finished video."""
 
-    url: str = Field(description="Presigned link.")
-    expires_at: str | None = Field(None, description="When the link dies.")
+    url: str = Field(description="Link.")
+    expires_at: str | None = Field(None, description="When it dies.")
     type: str = Field(description="mp4 or gif.")
-    saved_to: str | None = Field(None, description="The file on disk.")
+    saved_to: str | None = Field(None, description="File on disk.")
 
 
 class JobAnswer(BaseModel):
     """What both job tools answer. Absent rather than null."""
 
-    task_id: str | None = Field(None, description="Pass it to get_task_result.")
-    idempotency_key: str | None = Field(None, description="Stands in for task_id until there is one.")
-    state: JobState = Field(description="succeeded means there is a video.")
+    task_id: str | None = Field(None, description="For get_task_result.")
+    idempotency_key: str | None = Field(None, description="Until there is a task_id.")
+    state: JobState = Field(description="succeeded: there is a video.")
     progress_percent: int | None = Field(None, description="0-100.")
-    eta_seconds: int | None = Field(None, description="The router's guess.")
-    raw_status: str | None = Field(None, description="The router's status, if unknown to us.")
-    reason: str | None = Field(None, description="Why it failed.")
-    seed: int | None = Field(None, description="The seed used.")
-    preview: str | None = Field(None, description="A picture: references, start, middle, end.")
-    videos: list[VideoAnswer] | None = Field(None, description="The finished video.")
-    warnings: list[str] | None = Field(None, description="What may disappoint.")
-    next_step: str = Field(description="What to do now.")
+    eta_seconds: int | None = Field(None, description="A guess.")
+    raw_status: str | None = Field(None, description="A status new to us.")
+    reason: str | None = Field(None, description="Why there is no video.")
+    seed: int | None = Field(None, description="As used.")
+    preview: str | None = Field(None, description="Picture strip (file).")
+    videos: list[VideoAnswer] | None = Field(None, description="The result.")
+    warnings: list[str] | None = Field(None, description="Tell the user.")
+    next_step: str = Field(description="Do this.")
 
 
 class JobSummary(BaseModel):
     """One line of the ledger."""
 
-    task_id: str | None = Field(None, description="Pass it to get_task_result.")
-    idempotency_key: str | None = Field(None, description="Stands in for task_id until there is one.")
-    state: JobState = Field(description="succeeded means there is a video.")
+    task_id: str | None = Field(None, description="For get_task_result.")
+    idempotency_key: str | None = Field(None, description="Until there is a task_id.")
+    # The tool's own argument `state` lists the words.
+    state: Annotated[JobState, WithJsonSchema({"type": "string"})] = Field(description="As the argument state.")
     submitted_at: str = Field(description="When.")
     prompt: str | None = Field(None, description="Its beginning.")
-    saved_to: str | None = Field(None, description="The file on disk.")
-    reason: str | None = Field(None, description="Why it failed.")
+    saved_to: str | None = Field(None, description="File on disk.")
+    reason: str | None = Field(None, description="Why there is no video.")
 
 
 class JobList(BaseModel):
     """Recent jobs, newest first."""
 
     jobs: list[JobSummary] = Field(description="Newest first.")
-    next_step: str = Field(description="What to do now.")
+    next_step: str = Field(description="Do this.")

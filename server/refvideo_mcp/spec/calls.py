@@ -34,19 +34,17 @@ def _at_most(most: int) -> BeforeValidator:
 class GenerateCall(ReferenceVideoRequest):
     """The request, and what is between the caller and us."""
 
-    save_to: Text | None = Field(None, description="A folder or .mp4 path, only if the user asked for one.")
+    save_to: Text | None = Field(None, description="Folder or .mp4 path, only if the user asked.")
     idempotency_key: Annotated[str, AfterValidator(_key)] | None = Field(
-        None, description="Leave out; for workflow engines that retry: 16-128 characters, remembered 24 h."
+        None, description="Leave out; for engines that retry: 16-128 characters."
     )
 
 
 class ResultCall(SpecModel):
-    task_id: Annotated[str, AfterValidator(_handle)] = Field(
-        description="From generate_reference_video (its idempotency_key serves too)."
-    )
+    task_id: Annotated[str, AfterValidator(_handle)] = Field(description="The job's, or its idempotency_key.")
     wait_seconds: Annotated[int, _at_most(300)] = Field(45, ge=0, le=300, description="0: just look.")
 
 
 class ListCall(SpecModel):
     limit: Annotated[int, _at_most(50)] = Field(10, ge=1, le=50, description="How many.")
-    state: JobState | None = Field(None, description="Only jobs in this state.")
+    state: JobState | None = Field(None, description="Only these.")

@@ -100,10 +100,10 @@ class Subject(SpecModel):
     images: Annotated[list[Text], BeforeValidator(_as_list)] = Field(
         min_length=1,
         description="1-3 pictures: local path, https URL or data URI. "
-        "Pictures pasted into the chat have no path: ask for one.",
+        "One pasted into the chat has no path: ask for it.",
     )
     voice_id: Annotated[str, AfterValidator(_encodable)] | None = Field(
-        None, description="Voice, heard with audio; left out: chosen for you."
+        None, description="Heard with audio; left out: chosen."
     )
 
 
@@ -124,20 +124,18 @@ class ReferenceVideoRequest(SpecModel):
     )
     subjects: Annotated[list[Subject], BeforeValidator(_number_subjects)] = Field(
         min_length=1,
-        description="One entry per person or thing; several views of it go in one entry.",
+        description="One per person or thing, with all views of it.",
     )
     duration: Annotated[int, BeforeValidator(_not_bool)] = Field(5, ge=1, le=10, description="Seconds.")
     resolution: Annotated[Literal["540p", "720p", "1080p"], BeforeValidator(_resolution)] = Field(
         "720p", description="Higher costs more."
     )
-    aspect_ratio: Annotated[str, AfterValidator(_ratio)] | None = Field(
-        None, description="width:height, e.g. 16:9, 9:16, 1:1."
-    )
+    aspect_ratio: Annotated[str, AfterValidator(_ratio)] | None = Field(None, description="16:9, 9:16, 1:1 or another.")
     movement_amplitude: Annotated[Literal["auto", "small", "medium", "high"], BeforeValidator(_lower)] | None = Field(
         None, description="How much moves."
     )
     seed: Annotated[int, BeforeValidator(_not_bool)] | None = Field(
-        None, description="Repeat it for a similar result; change it for another take."
+        None, description="The same: a similar take; another: a new one."
     )
     audio: bool = Field(False, description="Speech and sound.")
     bgm: bool = Field(False, description="Background music.")

@@ -26,29 +26,27 @@ def build_tools() -> list[SpecTool]:
             generate_reference_video,
             GenerateCall,
             JobAnswer,
-            "Start ONE paid job: a 1-10 s video that keeps the people or things in your reference pictures. "
-            "Returns a task_id at once; the video takes 0.5-5 minutes. Then call get_task_result, which waits for you. "
+            "Start ONE paid job: a 1-10 s video that keeps the people or things in reference pictures. "
+            "Returns a task_id; the video takes 0.5-5 minutes, and get_task_result waits for it. "
             "Never call this again because a job is slow.",
-            "Generate a reference video",
+            "Make a video",
             ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True),
         ),
         SpecTool.build(
             get_task_result,
             ResultCall,
             JobAnswer,
-            "Wait for a job and get its video, already saved to disk where possible. Free. If it is not ready in time "
-            "you get its state: just call again, do not sleep between calls. "
-            "A link that died: call again for a fresh one.",
-            "Get a video job's result",
+            "Wait for a job and get its video, saved to disk where possible. Free. Not ready in time: you get its "
+            "state; call again, without sleeping. A link that died: call again.",
+            "Wait for a video",
             ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True),
         ),
         SpecTool.build(
             list_reference_videos,
             ListCall,
             JobList,
-            "Recent jobs and their saved files, newest first. Use it when a task_id is lost or the user speaks of an "
-            "earlier video. Free.",
-            "List video jobs",
+            "Recent jobs and their files, newest first: for a lost task_id or an earlier video. Free.",
+            "List videos",
             ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
         ),
     ]
