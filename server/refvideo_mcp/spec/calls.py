@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from refvideo_mcp.spec import forgiving
 from refvideo_mcp.spec.answers import JobState
 from refvideo_mcp.spec.request import ReferenceVideoRequest, SpecModel, Text
 
@@ -26,11 +27,6 @@ def _handle(value: str) -> str:
     return value
 
 
-def _at_most(most: int) -> BeforeValidator:
-    """More than allowed means as much as possible."""
-    return BeforeValidator(lambda v: min(v, most) if isinstance(v, int | float) and not isinstance(v, bool) else v)
-
-
 class GenerateCall(ReferenceVideoRequest):
     """The request, and what is between the caller and us."""
 
@@ -41,10 +37,16 @@ class GenerateCall(ReferenceVideoRequest):
 
 
 class ResultCall(SpecModel):
-    task_id: Annotated[str, AfterValidator(_handle)] = Field(description="The job's, or its idempotency_key.")
-    wait_seconds: Annotated[int, _at_most(300)] = Field(45, ge=0, le=300, description="0: just look.")
+    task_id: Annotated[str, BeforeValidator(forgiving.text), AfterValidator(_handle)] = Field(
+        description="The job's, or its idempotency_key."
+    )
+    wait_seconds: Annotated[int, forgiving.at_most(300), BeforeValidator(forgiving.seconds)] = Field(
+        45, ge=0, le=300, description="0: just look."
+    )
 
 
 class ListCall(SpecModel):
-    limit: Annotated[int, _at_most(50)] = Field(10, ge=1, le=50, description="How many.")
-    state: JobState | None = Field(None, description="Only these.")
+    limit: Annotated[int, forgiving.at_most(50), BeforeValidator(forgiving.number)] = Field(
+        10, ge=1, le=50, description="How many."
+    )
+    state: Annotated[JobState, BeforeValidator(forgiving.word)] | None = Field(None, description="Only these.")

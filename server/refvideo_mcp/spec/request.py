@@ -4,7 +4,6 @@ The models are the one source for validation, for the body that is sent and for 
 the router's document forbids and what cannot work; `advice` tells what may disappoint but is sent all the same.
 """
 
-import json
 import re
 from collections import Counter
 from typing import Annotated, Any, Literal
@@ -12,31 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from refvideo_mcp.errors import clean
+from refvideo_mcp.spec import forgiving
 
 __all__ = ["ReferenceVideoRequest", "SpecModel", "Subject", "advice"]
 
 # ASCII only: in "@1和@2" the mention is "1".
 _MENTION = re.compile(r"(?<![A-Za-z0-9_])@([A-Za-z0-9_-]+)")
-
-
-def _as_list(value: Any) -> Any:
-    """A list that arrived as JSON text, or a single item without its brackets."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _from_json(value)
-    return value if isinstance(value, list) else [value]
-
-
-def _from_json(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-
-
-def _not_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")
-    return value
 
 
 def _filled(value: str) -> str:
@@ -53,51 +33,37 @@ def _encodable(value: str) -> str:
     return value
 
 
-def _ratio(value: str) -> str:
-    match = re.fullmatch(r"\s*0*([1-9][0-9]{0,4})\s*[:x/]\s*0*([1-9][0-9]{0,4})\s*", value.lower())
-    if not match:
-        raise ValueError("must be two positive whole numbers, width:height, such as 16:9, 9:16 or 1:1")
-    return f"{match[1]}:{match[2]}"
-
-
-def _resolution(value: Any) -> Any:
-    return re.sub(r"^([0-9]+)p?$", r"\1p", str(value).strip().lower()) if isinstance(value, str | int) else value
-
-
-def _lower(value: Any) -> Any:
-    return value.strip().lower() if isinstance(value, str) else value
-
-
-def _bare_id(value: Any) -> Any:
-    """`@hero` and 1 are plain ways to write the ids `hero` and `1`."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return re.sub(r"^[@\s]+|\s+$", "", value) if isinstance(value, str) else value
-
-
 Text = Annotated[str, AfterValidator(_filled), AfterValidator(_encodable)]
+Flag = Annotated[bool, BeforeValidator(forgiving.word)]
 
 
 class SpecModel(BaseModel):
-    """Arguments as agents send them: `null` means not given, unknown names are refused."""
+    """Arguments as agents send them: `null` means not given, and so does "" for what may be left out.
+
+    Unknown names are refused.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_nulls(cls, raw: Any) -> Any:
-        if isinstance(raw, str):
-            raw = _from_json(raw)
-        return {k: v for k, v in raw.items() if v is not None} if isinstance(raw, dict) else raw
+    def _only_given(cls, raw: Any) -> Any:
+        raw = forgiving.from_json(raw) if isinstance(raw, str) else raw
+        return {k: v for k, v in raw.items() if cls._is_given(k, v)} if isinstance(raw, dict) else raw
+
+    @classmethod
+    def _is_given(cls, name: str, value: Any) -> bool:
+        field = cls.model_fields.get(name)
+        return value is not None and (value != "" or field is None or field.is_required())
 
 
 class Subject(SpecModel):
     """One person or thing that the video keeps."""
 
-    id: Annotated[Text, BeforeValidator(_bare_id)] = Field(
+    id: Annotated[Text, BeforeValidator(forgiving.bare_id)] = Field(
         description="Its name in the prompt, without @: '1', 'hero'."
     )
-    images: Annotated[list[Text], BeforeValidator(_as_list)] = Field(
+    images: Annotated[list[Text], BeforeValidator(forgiving.as_list)] = Field(
         min_length=1,
         description="1-3 pictures: local path, https URL or data URI. "
         "One pasted into the chat has no path: ask for it.",
@@ -106,14 +72,9 @@ class Subject(SpecModel):
         None, description="Heard with audio; left out: chosen."
     )
 
-
-def _number_subjects(value: Any) -> Any:
-    """A subject without an id is named by its position, counted from 1."""
-    subjects = [_from_json(item) if isinstance(item, str) else item for item in _as_list(value)]
-    return [
-        {**item, "id": str(place)} if isinstance(item, dict) and item.get("id") is None else item
-        for place, item in enumerate(subjects, 1)
-    ]
+    @classmethod
+    def _is_given(cls, name: str, value: Any) -> bool:
+        return value is not None  # the router's document has a meaning for an empty voice_id
 
 
 class ReferenceVideoRequest(SpecModel):
@@ -122,24 +83,26 @@ class ReferenceVideoRequest(SpecModel):
     prompt: Text = Field(
         description="Motion, scene, camera, style. Name every subject as @id: '@1 hands @2 a cup, slow dolly in'."
     )
-    subjects: Annotated[list[Subject], BeforeValidator(_number_subjects)] = Field(
+    subjects: Annotated[list[Subject], BeforeValidator(forgiving.numbered)] = Field(
         min_length=1,
         description="One per person or thing, with all views of it.",
     )
-    duration: Annotated[int, BeforeValidator(_not_bool)] = Field(5, ge=1, le=10, description="Seconds.")
-    resolution: Annotated[Literal["540p", "720p", "1080p"], BeforeValidator(_resolution)] = Field(
+    duration: Annotated[int, BeforeValidator(forgiving.seconds)] = Field(5, ge=1, le=10, description="Seconds.")
+    resolution: Annotated[Literal["540p", "720p", "1080p"], BeforeValidator(forgiving.resolution)] = Field(
         "720p", description="Higher costs more."
     )
-    aspect_ratio: Annotated[str, AfterValidator(_ratio)] | None = Field(None, description="16:9, 9:16, 1:1 or another.")
-    movement_amplitude: Annotated[Literal["auto", "small", "medium", "high"], BeforeValidator(_lower)] | None = Field(
-        None, description="How much moves."
+    aspect_ratio: Annotated[str, AfterValidator(forgiving.ratio)] | None = Field(
+        None, description="16:9, 9:16, 1:1 or another."
     )
-    seed: Annotated[int, BeforeValidator(_not_bool)] | None = Field(
+    movement_amplitude: (
+        Annotated[Literal["auto", "small", "medium", "high"], BeforeValidator(forgiving.word)] | None
+    ) = Field(None, description="How much moves.")
+    seed: Annotated[int, BeforeValidator(forgiving.number)] | None = Field(
         None, description="The same: a similar take; another: a new one."
     )
-    audio: bool = Field(False, description="Speech and sound.")
-    bgm: bool = Field(False, description="Background music.")
-    watermark: bool = Field(False, description="Visible watermark.")
+    audio: Flag = Field(False, description="Speech and sound.")
+    bgm: Flag = Field(False, description="Background music.")
+    watermark: Flag = Field(False, description="Visible watermark.")
 
     @model_validator(mode="after")
     def _references_work(self) -> "ReferenceVideoRequest":

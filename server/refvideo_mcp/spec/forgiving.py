@@ -1,0 +1,104 @@
+"""What callers write where the meaning is plain, read as what they mean. A guess is not plain: it is refused.
+
+Each function takes a value as it came and gives what the spec's own types take; what it does not understand it passes
+on, to be refused there in the spec's words.
+"""
+
+import json
+import re
+from typing import Any
+
+from pydantic import BeforeValidator
+
+__all__ = [
+    "as_list",
+    "at_most",
+    "bare_id",
+    "from_json",
+    "number",
+    "numbered",
+    "ratio",
+    "resolution",
+    "seconds",
+    "text",
+    "word",
+]
+
+_SECONDS = re.compile(r"([0-9]+)(\.0+)?\s*(s|secs?|seconds?)", re.IGNORECASE)
+# Also the multiplication sign, and the colon of Chinese keyboards.
+_RATIO = re.compile(r"0*([1-9][0-9]{0,4})\s*[:x/\u00d7\uff1a]\s*0*([1-9][0-9]{0,4})")
+
+
+def from_json(value: str) -> Any:
+    """A list or an object that arrived as JSON text."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def as_list(value: Any) -> Any:
+    """A list that arrived as JSON text, or a single item without its brackets."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = from_json(value)
+    return value if isinstance(value, list) else [value]
+
+
+def numbered(value: Any) -> Any:
+    """Subjects; one without an id is named by its position, counted from 1."""
+    subjects = [from_json(item) if isinstance(item, str) else item for item in as_list(value)]
+    return [
+        {**item, "id": str(place)} if isinstance(item, dict) and item.get("id") is None else item
+        for place, item in enumerate(subjects, 1)
+    ]
+
+
+def text(value: Any) -> Any:
+    """An id that is all digits may come as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def bare_id(value: Any) -> Any:
+    """`@hero` and 1 are plain ways to write the ids `hero` and `1`."""
+    value = text(value)
+    return re.sub(r"^[@\s]+|\s+$", "", value) if isinstance(value, str) else value
+
+
+def word(value: Any) -> Any:
+    """One of our words, however its letters are."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def number(value: Any) -> Any:
+    """pydantic reads "5" and 5.0 itself, but True as 1, too."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+def seconds(value: Any) -> Any:
+    """A length of time; its unit may stand beside it."""
+    match = _SECONDS.fullmatch(value.strip()) if isinstance(value, str) else None
+    return match[1] if match else number(value)
+
+
+def at_most(most: int) -> BeforeValidator:
+    """More than allowed means as much as possible."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
+            value = int(value)
+        return min(value, most) if isinstance(value, int | float) else value
+
+    return BeforeValidator(cut)
+
+
+def resolution(value: Any) -> Any:
+    return re.sub(r"^([0-9]+)\s*p?$", r"\1p", str(value).strip().lower()) if isinstance(value, str | int) else value
+
+
+def ratio(value: str) -> str:
+    match = _RATIO.fullmatch(value.strip().lower())
+    if not match:
+        raise ValueError("must be two positive whole numbers, width:height, such as 16:9, 9:16 or 1:1")
+    return f"{match[1]}:{match[2]}"
