@@ -10,14 +10,29 @@
 
 import unicodedata
 
-__all__ = ["REASONS", "Refused", "RefvideoError", "Rejected", "Unavailable", "Uncertain", "UnknownTask", "clean"]
+__all__ = [
+    "REASONS",
+    "Refused",
+    "RefvideoError",
+    "Rejected",
+    "Unavailable",
+    "Uncertain",
+    "UnknownTask",
+    "clean",
+    "is_invisible",
+]
 
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 
 
+def is_invisible(character: str) -> bool:
+    """Whether it moves the cursor, the reading direction or nothing at all, instead of being seen."""
+    return unicodedata.category(character) in _INVISIBLE
+
+
 def clean(text: str, limit: int = 300) -> str:
     """Text from elsewhere, made safe to show an agent: visible characters on one line, at most `limit` of them."""
-    visible = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text[: limit * 4])
+    visible = "".join(" " if is_invisible(c) else c for c in text[: limit * 4])
     line = " ".join(visible.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 
+from refvideo_mcp.errors import is_invisible
 from refvideo_mcp.settings import Settings
 
 __all__ = ["configure_logging"]
@@ -15,7 +16,9 @@ class _Redacting(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return text.replace(self._key, "[key]") if self._key else text
+        text = text.replace(self._key, "[key]") if self._key else text
+        # What another program said must not move the cursor of the terminal that reads this.
+        return "".join("?" if is_invisible(c) and c not in "\n\t" else c for c in text)
 
 
 def configure_logging(settings: Settings) -> None:

@@ -4,7 +4,8 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from refvideo_mcp.spec import JobState, TaskResult
+from refvideo_mcp.errors import clean
+from refvideo_mcp.spec import JobState, TaskResult, is_handle
 
 __all__ = ["ENDED", "OPEN", "Draft", "Job", "Video"]
 
@@ -94,8 +95,8 @@ class Job:
 
     @property
     def handle(self) -> str:
-        """What an agent can ask for it by: the task id, or until there is one the key."""
-        return self.task_id or self.key
+        """What an agent can ask for it by: the task id, or the key where there is none that can be written."""
+        return self.task_id if self.task_id and is_handle(self.task_id) else self.key
 
     def at(self, now: float) -> "Job":
         """The job as it stands at `now`: a submission without an answer by its deadline is uncertain."""
@@ -113,7 +114,8 @@ class Job:
         """The job as the router's answer of `asked_at` leaves it. A finished job stays finished."""
         state = result.state
         links = tuple(
-            Video(v.video_url, v.expires_at(asked_at).timestamp(), v.video_type.lower() or "mp4") for v in result.links
+            Video(v.video_url, v.expires_at(asked_at).timestamp(), clean(v.video_type, 20).lower() or "mp4")
+            for v in result.links
         )
         reason = (result.task.reason or "no reason given") if state == "failed" else None
         if state == "succeeded" and not links:

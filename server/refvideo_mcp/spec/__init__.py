@@ -1,7 +1,7 @@
 """The request spec and the answers, as pydantic models, and the portable JSON Schema built from them."""
 
 from refvideo_mcp.spec.answers import JobAnswer, JobList, JobState, JobSummary, TaskResult, TaskVideo, VideoAnswer
-from refvideo_mcp.spec.calls import GenerateCall, ListCall, ResultCall
+from refvideo_mcp.spec.calls import GenerateCall, ListCall, ResultCall, is_handle
 from refvideo_mcp.spec.request import ReferenceVideoRequest, SpecModel, Subject, advice
 from refvideo_mcp.spec.schema import portable_schema
 from refvideo_mcp.spec.sentences import read_arguments
@@ -21,6 +21,7 @@ __all__ = [
     "TaskVideo",
     "VideoAnswer",
     "advice",
+    "is_handle",
     "portable_schema",
     "read_arguments",
 ]

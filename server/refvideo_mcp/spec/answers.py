@@ -2,8 +2,11 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from refvideo_mcp.errors import is_invisible
 
 __all__ = ["JobAnswer", "JobList", "JobState", "JobSummary", "TaskResult", "TaskVideo", "VideoAnswer"]
 
@@ -11,6 +14,8 @@ JobState = Literal["submitting", "queued", "processing", "succeeded", "failed", 
 
 # How long a presigned link lives where the answer does not say: the sibling gateways' documented default.
 LINK_SECONDS = 3600
+# Servers and browsers take no longer ones.
+LONGEST_LINK = 8000
 # No link lives longer than that: such a number is in milliseconds, or a date.
 LONGEST_LINK_SECONDS = 30 * 24 * 3600
 
@@ -44,6 +49,14 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, str | int | float) else ""
 
 
+def _link(value: Any) -> str:
+    """A link, signed as it is; what nobody could see in it is written as every client would send it. "" = none."""
+    link = _text(value)
+    if len(link) > LONGEST_LINK or not link.startswith(("https://", "http://")):
+        return ""
+    return "".join(quote(c, errors="replace") if is_invisible(c) or c.isspace() else c for c in link)
+
+
 def _objects(value: Any) -> list[Any]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
@@ -54,6 +67,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 Number = Annotated[int | None, BeforeValidator(_number)]
 Text = Annotated[str, BeforeValidator(_text)]
+Link = Annotated[str, BeforeValidator(_link)]
 
 
 class Answer(BaseModel):
@@ -65,7 +79,7 @@ class Answer(BaseModel):
 class TaskVideo(Answer):
     """A finished video's presigned link."""
 
-    video_url: Text = ""
+    video_url: Link = ""
     video_url_ttl: Number = None
     video_type: Text = ""
 
@@ -113,7 +127,7 @@ class TaskResult(Answer):
 
     @property
     def links(self) -> list[TaskVideo]:
-        return [video for video in self.videos if video.video_url.startswith(("https://", "http://"))]
+        return [video for video in self.videos if video.video_url]
 
 
 class VideoAnswer(BaseModel):

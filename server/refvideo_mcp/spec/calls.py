@@ -9,7 +9,7 @@ from refvideo_mcp.spec import forgiving
 from refvideo_mcp.spec.answers import JobState
 from refvideo_mcp.spec.request import ReferenceVideoRequest, SpecModel, Text
 
-__all__ = ["GenerateCall", "ListCall", "ResultCall"]
+__all__ = ["GenerateCall", "ListCall", "ResultCall", "is_handle"]
 
 
 def _key(value: str) -> str:
@@ -18,9 +18,14 @@ def _key(value: str) -> str:
     return value
 
 
+def is_handle(text: str) -> bool:
+    """Whether a job can be asked for by this text."""
+    return re.fullmatch(r"[\x21-\x7e]{1,255}", text) is not None
+
+
 def _handle(value: str) -> str:
     value = value.strip().strip("\"'`")
-    if not re.fullmatch(r"[\x21-\x7e]{1,255}", value):
+    if not is_handle(value):
         raise ValueError(
             "must be the id as generate_reference_video returned it; list_reference_videos finds lost ones"
         )

@@ -40,8 +40,7 @@ async def job_result(
     if picture:
         content.append(picture)
     answer = JobAnswer(
-        task_id=job.task_id,
-        idempotency_key=None if job.task_id else job.key,
+        **_name(job),
         state=job.state,
         progress_percent=None if job.ended else job.progress_percent,
         eta_seconds=None if job.ended else job.eta_seconds,
@@ -101,13 +100,13 @@ def _told(job: Job) -> tuple[str, str]:
     match job.state:
         case "succeeded" if job.saved_to:
             return (
-                f"Done: the video is saved at {job.saved_to} (job {job.task_id}).",
+                f"Done: the video is saved at {job.saved_to} (job {job.handle}).",
                 "Tell the user where the file is.",
             )
         case "succeeded" if _is_lost(job):
             died = datetime.fromtimestamp(job.expired_at or 0, UTC)
             return (
-                f"Job {job.task_id} succeeded, but its video expired (found dead on {died:%Y-%m-%d %H:%M} UTC) "
+                f"Job {job.handle} succeeded, but its video expired (found dead on {died:%Y-%m-%d %H:%M} UTC) "
                 "before a copy was saved.",
                 "Tell the user. Only a new job makes it again.",
             )
@@ -115,12 +114,12 @@ def _told(job: Job) -> tuple[str, str]:
             video = job.videos[0]
             until = f"{datetime.fromtimestamp(video.expires_at, UTC):%H:%M} UTC"
             return (
-                f"Done: {video.url} (the link dies about {until}; job {job.task_id}). {job.not_saved or ''}".rstrip(),
+                f"Done: {video.url} (the link dies about {until}; job {job.handle}). {job.not_saved or ''}".rstrip(),
                 "Give the user this link now. Call get_task_result again for a fresh one.",
             )
         case "failed":
             advice = REASONS.get(job.reason or "", REASONS["TASK_FAILED"]).format(host="the router")
-            return f'Job {job.task_id} failed: "{clean(job.reason or "")}".', advice
+            return f'Job {job.handle} failed: "{clean(job.reason or "")}".', advice
         case "submitting":
             return (
                 f"The router has not answered the submission yet (idempotency_key {job.key}); it goes on.",
@@ -130,9 +129,14 @@ def _told(job: Job) -> tuple[str, str]:
             unknown = f' (the router says "{clean(job.raw_status, 80)}")' if job.raw_status else ""
             percent = f", {job.progress_percent} %" if job.progress_percent else ""
             return (
-                f"Job {job.task_id} is {job.state}{percent}{unknown}. A video takes 0.5-5 minutes.",
-                f'Call get_task_result with task_id "{job.task_id}": it waits. Do not submit again.',
+                f"Job {job.handle} is {job.state}{percent}{unknown}. A video takes 0.5-5 minutes.",
+                f'Call get_task_result with task_id "{job.handle}": it waits. Do not submit again.',
             )
+
+
+def _name(job: Job) -> dict[str, str]:
+    """The field of an answer that holds what the job can be asked for by."""
+    return {"task_id" if job.handle == job.task_id else "idempotency_key": job.handle}
 
 
 def _is_lost(job: Job) -> bool:
@@ -164,8 +168,7 @@ def _videos(job: Job) -> list[VideoAnswer]:
 
 def _summary(job: Job) -> JobSummary:
     return JobSummary(
-        task_id=job.task_id,
-        idempotency_key=None if job.task_id else job.key,
+        **_name(job),
         state=job.state,
         submitted_at=_when(job),
         prompt=clean(job.prompt, 80) if job.prompt else None,

@@ -12,7 +12,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ConfigDict
 
-from refvideo_mcp.errors import Refused, RefvideoError
+from refvideo_mcp.errors import Refused, RefvideoError, clean
 from refvideo_mcp.spec import SpecModel, portable_schema, read_arguments
 
 __all__ = ["SpecTool", "begin"]
@@ -73,5 +73,6 @@ class SpecTool(Tool):
 
 def _spoken(error: RefvideoError, sandbox: bool) -> CallToolResult:
     sign = "[sandbox] " if sandbox else ""
-    task = f" Job: {error.task_id}." if error.task_id and error.task_id not in str(error) else ""
+    task_id = clean(error.task_id or "", 80)
+    task = f" Job: {task_id}." if task_id and task_id not in str(error) else ""
     return CallToolResult(content=[TextContent(type="text", text=f"{sign}{error}{task}")], is_error=True)

@@ -3,11 +3,10 @@
 import os
 import re
 import tempfile
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.errors import Refused, clean, is_invisible
 from refvideo_mcp.paths import is_broad, is_reserved, real, working_folder
 
 __all__ = ["DestinationNotAllowed", "checked_destination", "folder_and_name"]
@@ -34,6 +33,8 @@ def checked_destination(save_to: str, output: Path | None, roots: Sequence[Path]
     around = [folder for folder in (*roots, here, output) if folder is not None]
     path = real(_spelled(save_to, around[0] if around else None))
     folder, _ = folder_and_name(path, "")
+    if any(is_invisible(c) for c in str(path)):
+        raise Refused(f"{_shown(folder)} has an invisible character in its name.", _ADVICE)
     existing = _existing(folder)
     if not existing.is_dir():
         raise Refused(f"{_shown(existing)} is a file, not a folder.", _ADVICE)
@@ -59,7 +60,7 @@ def _spelled(save_to: str, base: Path | None) -> Path:
     text = save_to.strip()
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):  # two letters at least: `C:` is a drive
         raise Refused("save_to takes a path of this machine, not an address.", _ADVICE)
-    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in text):
+    if any(is_invisible(c) for c in text):
         raise Refused("save_to holds a line break or another invisible character.", _ADVICE)
     try:
         path = Path(text).expanduser()
