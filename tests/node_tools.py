@@ -13,7 +13,7 @@ import platformdirs
 
 from programs import missing
 
-__all__ = ["conformance", "node", "package"]
+__all__ = ["conformance", "node", "node_modules", "package"]
 
 HERE = Path(__file__).parent / "node"
 
@@ -25,7 +25,12 @@ def node() -> str:
 
 def package(name: str) -> Path:
     """The folder of an installed npm package, such as `@modelcontextprotocol/inspector`."""
-    return _installed() / "node_modules" / name
+    return node_modules() / name
+
+
+def node_modules() -> Path:
+    """The folder of all of them."""
+    return _installed() / "node_modules"
 
 
 def conformance(*arguments: str) -> list[str]:

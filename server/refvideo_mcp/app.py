@@ -14,6 +14,7 @@ from refvideo_mcp import __version__
 from refvideo_mcp.images import Grants, Images
 from refvideo_mcp.jobs import Clock, Crew, InFlight, Jobs, Limits, Permissions
 from refvideo_mcp.ledger import Ledger
+from refvideo_mcp.player import ADDRESS, hide_from_others, player
 from refvideo_mcp.router import Router, Timeouts
 from refvideo_mcp.settings import Settings, is_loopback
 from refvideo_mcp.tasks import JobTasks, Tasks
@@ -114,9 +115,17 @@ def build_server(
         title="Reference to video",
         instructions=INSTRUCTIONS,
         version=__version__,
-        tools=list(build_tools()),
-        extensions=[Tasks(JobTasks())],
+        tools=list(build_tools(ADDRESS)),
+        extensions=[Tasks(JobTasks()), player(_media_hosts(settings))],
+        middleware=[hide_from_others],
         cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_KEEP_MS)},  # private: a list may depend on the client
         log_level=settings.log_level.upper(),  # type: ignore[arg-type]  # read from a list of the same names
         lifespan=lifespan,
     )
+
+
+def _media_hosts(settings: Settings) -> list[str]:
+    """A router on this machine hands out its videos itself; where other routers keep theirs is not known."""
+    router = urlsplit(settings.base_url)
+    is_known = is_loopback(router.hostname or "") and not settings.sandbox  # a sandbox of our own has no port yet
+    return [f"{router.scheme}://{router.netloc}"] if is_known else []

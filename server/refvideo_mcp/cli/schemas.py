@@ -6,20 +6,20 @@ from pathlib import Path
 import anyio
 
 from refvideo_mcp.app import build_server
+from refvideo_mcp.player import for_apps_only
 from refvideo_mcp.settings import Settings
 
 __all__ = ["entries", "schemas"]
 
 
 def entries() -> dict[str, str]:
-    """Tool name → its whole tools/list entry as JSON text, keys sorted."""
+    """Tool name → its whole tools/list entry as JSON text, keys sorted. Without what only apps can use."""
     tools = anyio.run(build_server(Settings()).list_tools)
+    found = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
     return {
-        tool.name: json.dumps(
-            tool.model_dump(mode="json", by_alias=True, exclude_none=True), indent=2, sort_keys=True, ensure_ascii=False
-        )
-        + "\n"
-        for tool in tools
+        entry["name"]: json.dumps(entry, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        for entry in found
+        if not for_apps_only(entry)
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import anyio.abc
 
-from refvideo_mcp.errors import Refused, UnknownTask
+from refvideo_mcp.errors import Refused, UnknownTask, clean
 from refvideo_mcp.jobs.callers import Callers
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import Prepared, prepare
@@ -20,6 +20,7 @@ from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
 from refvideo_mcp.ledger import Draft, Job
 from refvideo_mcp.spec import JobState, ReferenceVideoRequest
+from refvideo_mcp.videos import Piece
 
 __all__ = ["Jobs", "Submission"]
 
@@ -136,11 +137,13 @@ class Jobs:
         sent = () if joined else prepared.sent
         return Submission(answer, joined, seconds_left(now_known, self._limits), sent)
 
-    async def wait(self, handle: str, seconds: float, on_progress: OnProgress | None = None) -> Job:
+    async def wait(
+        self, handle: str, seconds: float, on_progress: OnProgress | None = None, *, tell: bool = True
+    ) -> Job:
         """Wait for a job to end and its file to be saved, `seconds` at most; the deadline is not an error.
 
         `handle` is a task id or a key. `on_progress` gets the job and the seconds waited so far, at every news and at
-        least every 5 s.
+        least every 5 s. Without `tell` the job stays news: whoever asks now is not the agent.
 
         Raises:
             UnknownTask: neither we nor the router know it.
@@ -170,7 +173,8 @@ class Jobs:
             if isinstance(watch.trouble, UnknownTask):
                 raise await self._unknown(job.handle)
             raise unanswered(watch, self._clock.now())
-        await watch.told(job)
+        if tell:
+            await watch.told(job)
         return job
 
     async def look(self, handle: str) -> Sight:
@@ -186,6 +190,17 @@ class Jobs:
             job = bought(watch, self.host)
             await watch.told(job)
         return Sight.of(job, watch, saves=self._crew.saves(job))
+
+    async def piece(self, handle: str, offset: int) -> Piece:
+        """Some of a finished job's saved video, from `offset` on.
+
+        Raises:
+            Refused: this account has no such video, or it cannot be shown.
+        """
+        job = await self._crew.ask(self._crew.ledger.find, self._crew.account, handle)
+        if job is None or job.state != "succeeded" or not job.saved_to:
+            raise Refused(f"No video of job {clean(handle, 80)} is saved here.", "get_task_result tells its state.")
+        return await self._crew.videos.piece(job.saved_to, offset)
 
     async def newest(self, limit: int, states: Sequence[JobState] = ()) -> list[Job]:
         """The account's jobs, newest first."""

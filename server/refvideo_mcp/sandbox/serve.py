@@ -20,15 +20,23 @@ _STOP_SECONDS = 5.0
 class Sandbox:
     """A sandbox in a background thread; use it in a `with` block, then `url` says where it is.
 
-    `seconds` is the least time a job takes; port 0 takes a free one. Entering raises OSError if the port is taken.
+    `seconds` is the least time a job takes, `link_seconds` the life of a link; port 0 takes a free one. Entering
+    raises OSError if the port is taken.
     """
 
     def __init__(
-        self, *, seconds: float = 8.0, folder: Path | None = None, host: str = "127.0.0.1", port: int = 0
+        self,
+        *,
+        seconds: float = 8.0,
+        folder: Path | None = None,
+        link_seconds: float = 3600,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.url = ""
         self._seconds = seconds
         self._folder = folder
+        self._link_seconds = link_seconds
         self._address = (host, port)
 
     def __enter__(self) -> "Sandbox":
@@ -40,7 +48,7 @@ class Sandbox:
         listener = _listen(*self._address)
         host, port = listener.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
-        app = build_app(seconds=self._seconds, folder=self._folder)
+        app = build_app(seconds=self._seconds, folder=self._folder, link_seconds=self._link_seconds)
         self._renders: Renders = app.state.renders
         # The process's logging is not ours to configure.
         config = uvicorn.Config(app, http=HangUpProtocol, ws="none", lifespan="off", log_config=None, log_level=None)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from refvideo_mcp.errors import is_invisible
 
-__all__ = ["JobAnswer", "JobList", "JobState", "JobSummary", "TaskResult", "TaskVideo", "VideoAnswer"]
+__all__ = ["JobAnswer", "JobList", "JobState", "JobSummary", "TaskResult", "TaskVideo", "VideoAnswer", "VideoPiece"]
 
 JobState = Literal["submitting", "queued", "processing", "succeeded", "failed", "rejected", "uncertain"]
 
@@ -174,3 +174,11 @@ class JobList(BaseModel):
 
     jobs: list[JobSummary] = Field(description="Newest first.")
     next_step: str = Field(description="Do this.")
+
+
+class VideoPiece(BaseModel):
+    """What the player reads of a saved video."""
+
+    data: str = Field(description="Base64.")
+    size: int = Field(description="Bytes of the whole file.")
+    type: str = Field(description="Its media type.")

@@ -9,7 +9,7 @@ from refvideo_mcp.spec import forgiving
 from refvideo_mcp.spec.answers import JobState
 from refvideo_mcp.spec.request import ReferenceVideoRequest, SpecModel, Text
 
-__all__ = ["GenerateCall", "ListCall", "ResultCall", "is_handle"]
+__all__ = ["GenerateCall", "ListCall", "PieceCall", "ResultCall", "is_handle"]
 
 
 def _key(value: str) -> str:
@@ -55,3 +55,8 @@ class ListCall(SpecModel):
         10, ge=1, le=50, description="How many."
     )
     state: Annotated[JobState, BeforeValidator(forgiving.word)] | None = Field(None, description="Only these.")
+
+
+class PieceCall(SpecModel):
+    task_id: Annotated[str, AfterValidator(_handle)] = Field(description="A finished job.")
+    offset: int = Field(0, ge=0, le=2**31, description="Of the piece's first byte.")

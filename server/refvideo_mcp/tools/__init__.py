@@ -2,8 +2,9 @@
 
 from mcp_types import ToolAnnotations
 
-from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
+from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, PieceCall, ResultCall, VideoPiece
 from refvideo_mcp.tools.answers import progress_message
+from refvideo_mcp.tools.apps import read_video_piece
 from refvideo_mcp.tools.calls import answer_about, generate_reference_video, get_task_result, list_reference_videos
 from refvideo_mcp.tools.spec_tool import SpecTool
 from refvideo_mcp.tools.state import ServerState
@@ -20,7 +21,8 @@ INSTRUCTIONS = (
 )
 
 
-def build_tools() -> list[SpecTool]:
+def build_tools(player: str) -> list[SpecTool]:
+    """`player` is the `ui://` address of the app that shows a job."""
     return [
         SpecTool.build(
             generate_reference_video,
@@ -31,6 +33,7 @@ def build_tools() -> list[SpecTool]:
             "Never call this again because a job is slow.",
             "Make a video",
             ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True),
+            {"ui": {"resourceUri": player}},
         ),
         SpecTool.build(
             get_task_result,
@@ -40,6 +43,7 @@ def build_tools() -> list[SpecTool]:
             "state; call again, without sleeping. A link that died: call again.",
             "Wait for a video",
             ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True),
+            {"ui": {"resourceUri": player}},
         ),
         SpecTool.build(
             list_reference_videos,
@@ -48,5 +52,14 @@ def build_tools() -> list[SpecTool]:
             "Recent jobs and their files, newest first: for a lost task_id or an earlier video. Free.",
             "List videos",
             ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
+        ),
+        SpecTool.build(
+            read_video_piece,
+            PieceCall,
+            VideoPiece,
+            "For the player: a piece of a finished job's saved video.",
+            "Read a piece of a video",
+            ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
+            {"ui": {"resourceUri": player, "visibility": ["app"]}},
         ),
     ]

@@ -8,6 +8,7 @@ from refvideo_mcp.errors import clean
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
 from refvideo_mcp.tools.answers import job_list, job_result, news, progress_message, without_paths
+from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
 from refvideo_mcp.tools.questions import Pictures, Roots, Saving, Twin, folders_of, granted, released
 from refvideo_mcp.tools.spec_tool import begin
 from refvideo_mcp.tools.state import Ctx, ServerState, state_of
@@ -54,7 +55,8 @@ async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResul
             await ctx.report_progress(seconds, message=progress_message(job))
 
     wait = min(call.wait_seconds, state.max_wait or _patience(ctx))
-    return await _answer(ctx, await state.jobs.wait(call.task_id, wait, on_progress))
+    tell = not is_asked_by_player(ctx)
+    return await _answer(ctx, await state.jobs.wait(call.task_id, wait, on_progress, tell=tell), tell=tell)
 
 
 async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolResult, JobList]:
@@ -67,15 +69,17 @@ async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolR
     return job_list(shown, sign=state.sign, after=news(beyond))
 
 
-async def _answer(ctx: Ctx, job: Job, *, before: str = "", after: str = "") -> CallToolResult:
-    return await answer_about(job, state_of(ctx), ctx.protocol_version or "", before=before, after=after)
+async def _answer(ctx: Ctx, job: Job, *, before: str = "", after: str = "", tell: bool = True) -> CallToolResult:
+    protocol = ctx.protocol_version or ""
+    result = await answer_about(job, state_of(ctx), protocol, before=before, after=after, tell=tell)
+    return with_facts(ctx, result, job)
 
 
 async def answer_about(
-    job: Job, state: ServerState, protocol: str, *, before: str = "", after: str = ""
+    job: Job, state: ServerState, protocol: str, *, before: str = "", after: str = "", tell: bool = True
 ) -> CallToolResult:
-    """What both job tools answer, with the news; `job_result` says what the arguments are."""
-    after = f"{after} {news(await _news(state))}".strip()
+    """What both job tools answer, with the news if an agent is told; `job_result` says what the arguments are."""
+    after = f"{after} {news(await _news(state)) if tell else ''}".strip()
     return await job_result(
         job, sign=state.sign, protocol=protocol, paths=state.shows_paths, before=before, after=after
     )

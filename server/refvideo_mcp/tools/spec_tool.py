@@ -45,9 +45,10 @@ class SpecTool(Tool):
         description: str,
         title: str,
         annotations: ToolAnnotations,
+        meta: dict[str, Any] | None = None,
     ) -> "SpecTool":
         """A tool for `async def fn(call: spec, ctx: Context) -> Annotated[CallToolResult, answer]`."""
-        tool = Tool.from_function(fn, description=description, title=title, annotations=annotations)
+        tool = Tool.from_function(fn, description=description, title=title, annotations=annotations, meta=meta)
         fields = {name: getattr(tool, name) for name in Tool.model_fields}  # `model_dump` leaves the function out
         fields["parameters"] = portable_schema(spec)
         fields["fn_metadata"].output_schema = portable_schema(answer)

@@ -3,6 +3,7 @@
 from refvideo_mcp.videos.destinations import DestinationNotAllowed
 from refvideo_mcp.videos.download import ExpiredLink
 from refvideo_mcp.videos.names import file_name
+from refvideo_mcp.videos.pieces import Piece
 from refvideo_mcp.videos.videos import Videos
 
-__all__ = ["DestinationNotAllowed", "ExpiredLink", "Videos", "file_name"]
+__all__ = ["DestinationNotAllowed", "ExpiredLink", "Piece", "Videos", "file_name"]

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from refvideo_mcp.errors import Unavailable, clean
 
-__all__ = ["Part", "sweep"]
+__all__ = ["Part", "ending_of", "sweep"]
 
 _HEAD = 12
 _FORGOTTEN_SECONDS = 24 * 3600
@@ -108,13 +108,18 @@ class Part:
         return self._file
 
     def _ending(self) -> str:
-        if self._head[4:8] == b"ftyp":
-            return ".mp4"
-        if self._head[:6] in (b"GIF87a", b"GIF89a"):
-            return ".gif"
+        if ending := ending_of(self._head):
+            return ending
         is_page = self._head.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(b"<")
         found = "a web page" if is_page else "something else" if self.size else "an empty file"
         raise Unavailable(f"The link led to {found} instead of a video.")
+
+
+def ending_of(head: bytes) -> str | None:
+    """The ending of a video's name, by the first bytes of the file; None if it is no video."""
+    if head[4:8] == b"ftyp":
+        return ".mp4"
+    return ".gif" if head[:6] in (b"GIF87a", b"GIF89a") else None
 
 
 def sweep(folder: Path, pattern: str, seconds: float) -> None:

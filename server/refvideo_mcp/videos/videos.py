@@ -12,6 +12,7 @@ from refvideo_mcp.errors import Unavailable, clean
 from refvideo_mcp.videos.destinations import checked_destination, folder_and_name
 from refvideo_mcp.videos.download import download, new_client
 from refvideo_mcp.videos.part import Part
+from refvideo_mcp.videos.pieces import Piece, read_piece
 from refvideo_mcp.videos.previews import Previews
 
 if TYPE_CHECKING:
@@ -96,6 +97,14 @@ class Videos:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(part.discard)
         return published
+
+    async def piece(self, saved_to: str, offset: int) -> Piece:
+        """Some of a saved video, from `offset` on.
+
+        Raises:
+            Refused: it is gone, no video, or too large to be shown.
+        """
+        return await anyio.to_thread.run_sync(read_piece, Path(saved_to), offset)
 
     async def remember_references(self, job_id: str, pictures: Sequence[bytes]) -> None:
         """Keep thumbnails of a job's pictures for its preview. What is no picture is left out."""

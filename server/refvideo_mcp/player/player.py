@@ -1,0 +1,48 @@
+"""The MCP Apps extension: the page as a resource, and who gets to see what is only for apps."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mcp.server.apps import Apps, ResourceCsp, ResourcePermissions, client_supports_apps
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+
+from refvideo_mcp.player.page import page
+
+__all__ = ["ADDRESS", "for_apps_only", "hide_from_others", "player"]
+
+ADDRESS = "ui://refvideo/player.html"
+
+
+def player(media_hosts: Sequence[str] = ()) -> Apps:
+    """The extension. `media_hosts` are the origins that videos are certain to come from."""
+    # A gateway's CDN shows only in the first video's link, and hosts read the page before that. Guessing with
+    # wildcards would be worse than nothing: a declared domain may send scripts, too. So only what is certain is
+    # declared. Elsewhere the page reads the saved file through the server, or lets the host open the link.
+    csp = ResourceCsp(resource_domains=list(media_hosts)) if media_hosts else None
+    apps = Apps()
+    apps.add_html_resource(
+        ADDRESS,
+        page(),
+        name="player",
+        title="Video player",
+        description="Shows a video job at work, then plays its video.",
+        csp=csp,
+        permissions=ResourcePermissions(clipboard_write={}),
+        prefers_border=False,
+    )
+    return apps
+
+
+def for_apps_only(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of tools/list or resources/list means nothing to clients that show no apps."""
+    ui = (entry.get("_meta") or {}).get("ui") or {}
+    return ui.get("visibility") == ["app"] or str(entry.get("uri", "")).startswith("ui:")
+
+
+async def hide_from_others(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware that keeps the lists of all other clients as short as if there were no app."""
+    result = await call_next(ctx)
+    listed = {"tools/list": "tools", "resources/list": "resources"}.get(ctx.method)
+    if listed and isinstance(result, dict) and not client_supports_apps(ctx):
+        return {**result, listed: [entry for entry in result[listed] if not for_apps_only(entry)]}
+    return result

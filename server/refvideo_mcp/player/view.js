@@ -1,0 +1,131 @@
+"use strict";
+
+/* What is on the screen. `show` puts the whole job there, however often it is called. */
+const view = (() => {
+  const STATES = { submitting: "Submitting", queued: "In the queue", processing: "Rendering" };
+  const $ = (id) => document.getElementById(id);
+  let told = "";
+
+  function clock(seconds) {
+    const whole = Math.max(0, Math.round(seconds));
+    return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+  }
+
+  function put(id, text) {
+    const element = $(id);
+    element.hidden = !text;
+    if (element.textContent !== (text ?? "")) element.textContent = text ?? "";
+  }
+
+  /** The prompt, with the names of its subjects marked. */
+  function putPrompt(prompt) {
+    const element = $("prompt");
+    element.hidden = !prompt;
+    if (!prompt || element.textContent === prompt) return;
+    element.replaceChildren(
+      ...prompt.split(/(@[\p{L}\p{N}_-]+)/u).map((part, place) => {
+        if (place % 2 === 0) return part;
+        const name = document.createElement("b");
+        name.textContent = part;
+        return name;
+      }),
+    );
+  }
+
+  function state(job) {
+    if (job.phase === "loading") return "Loading the video";
+    const name = job.rawStatus ?? STATES[job.state] ?? "Starting";
+    return job.eta ? `${name}, about ${job.eta} s left` : name;
+  }
+
+  function work(job) {
+    const percent = job.phase === "loading" ? job.loaded : job.percent;
+    put("state", state(job));
+    $("percent").textContent = percent === undefined ? "" : `${percent}%`;
+    $("ring").style.setProperty("--part", `${percent ?? 25}%`);
+    $("ring").classList.toggle("unknown", percent === undefined);
+    if (percent === undefined) $("progress").removeAttribute("value");
+    else $("progress").value = percent;
+    tick(job);
+  }
+
+  function tick(job) {
+    const isTimed = job.phase === "working" && job.since !== undefined;
+    put("elapsed", isTimed ? clock((performance.now() - job.since) / 1000) : "");
+  }
+
+  function facts(job) {
+    const { seconds, width, height } = job.media ?? {};
+    return [
+      seconds ? `${Math.round(seconds * 10) / 10} s` : "",
+      width ? `${width}×${height}` : "",
+      job.seed === undefined ? "" : `seed ${job.seed}`,
+      job.took ? `made in ${clock(job.took)}` : "",
+    ].filter(Boolean).join(" · ");
+  }
+
+  function place(job) {
+    const isShown = job.phase === "playing" || job.phase === "elsewhere";
+    $("place").hidden = !(isShown && job.savedTo);
+    $("place-label").textContent = job.phase === "elsewhere" ? "The file is at" : "Saved at";
+    $("path").textContent = job.savedTo ?? "";
+  }
+
+  /** Tell a screen reader; the same thing once. `isSeen`: on the screen, too. */
+  function say(text, isSeen = true) {
+    if (text === told) return;
+    told = text;
+    const element = $("said");
+    element.classList.toggle("unseen", !isSeen);
+    element.textContent = text;
+  }
+
+  function announce(job) {
+    if (job.phase === "working") {
+      const quarters = job.percent >= 25 ? `, ${Math.floor(job.percent / 25) * 25} percent` : "";
+      say(`${job.rawStatus ?? STATES[job.state]}${quarters}`, false);
+    } else if (job.phase === "playing") say("The video is ready.", false);
+    else if (job.phase === "elsewhere") say("The video is ready, but not shown here.", false);
+    else if (job.phase === "trouble") say(`${job.happened} ${job.note ?? ""}`, false);
+  }
+
+  return {
+    show(job) {
+      $("player").dataset.phase = job.phase;
+      $("sandbox").hidden = !job.isSandbox;
+      putPrompt(job.prompt);
+      if (job.shape) $("stage").style.setProperty("--shape", job.shape);
+      work(job);
+      $("media").hidden = job.phase !== "playing";
+      $("strip").hidden = !(job.phase === "elsewhere" && job.strip);
+      if (job.strip) $("strip").src = job.strip;
+      put("happened", job.happened);
+      put("facts", job.phase === "playing" || job.phase === "elsewhere" ? facts(job) : "");
+      put("note", job.note);
+      place(job);
+      for (const id of ["check", "ask", "download", "open", "copy", "again"]) $(id).hidden = !job.offers.has(id);
+      announce(job);
+    },
+    tick,
+    say,
+    /** Show the element that plays instead of the one before. */
+    put: (element) => $("media").replaceChildren(element),
+    onClick: (id, act) => $(id).addEventListener("click", act),
+    /** Whether the text is in the clipboard; where that is forbidden it is shown, to be copied by hand. */
+    async copy(text) {
+      const field = $("field");
+      try {
+        await navigator.clipboard.writeText(text);
+        $("by-hand").hidden = true;
+        return true;
+      } catch {
+        field.value = text;
+        $("by-hand").hidden = false;
+        field.select();
+        const isCopied = document.execCommand("copy"); // works where the clipboard's own interface is forbidden
+        $("by-hand").hidden = isCopied;
+        return isCopied;
+      }
+    },
+  };
+})();

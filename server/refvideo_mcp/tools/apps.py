@@ -1,0 +1,44 @@
+"""What the player gets from the tools, beside what the agent reads."""
+
+import base64
+from typing import Annotated
+
+from mcp.server.apps import client_supports_apps
+from mcp_types import CallToolResult, TextContent
+
+from refvideo_mcp.errors import clean
+from refvideo_mcp.ledger import Job
+from refvideo_mcp.spec import PieceCall, VideoPiece
+from refvideo_mcp.tools.spec_tool import begin
+from refvideo_mcp.tools.state import Ctx, state_of
+
+__all__ = ["is_asked_by_player", "read_video_piece", "with_facts"]
+
+PLAYER_MARK = "refvideo/player"
+JOB_FACTS = "refvideo/job"
+
+
+def is_asked_by_player(ctx: Ctx) -> bool:
+    """Whether the player asks, so that the agent has still to be told."""
+    return PLAYER_MARK in (ctx.request_context.meta or {})
+
+
+def with_facts(ctx: Ctx, result: CallToolResult, job: Job) -> CallToolResult:
+    """The result with what the player cannot know otherwise; unchanged for clients without MCP Apps."""
+    if not client_supports_apps(ctx):
+        return result
+    # An age, not a time: the clock of the person's device may be another.
+    seconds = (job.changed_at if job.ended else state_of(ctx).clock.now()) - job.opened_at
+    facts = {"seconds": round(max(0.0, seconds), 1)} | ({"prompt": clean(job.prompt, 500)} if job.prompt else {})
+    return result.model_copy(update={"meta": {JOB_FACTS: facts}})
+
+
+async def read_video_piece(call: PieceCall, ctx: Ctx) -> Annotated[CallToolResult, VideoPiece]:
+    begin()
+    piece = await state_of(ctx).jobs.piece(call.task_id, call.offset)
+    answer = VideoPiece(data=base64.b64encode(piece.content).decode(), size=piece.size, type=piece.type)
+    end = call.offset + len(piece.content)
+    return CallToolResult(
+        content=[TextContent(type="text", text=f"Bytes {call.offset}-{end} of {piece.size}.")],
+        structured_content=answer.model_dump(mode="json"),
+    )
