@@ -442,6 +442,22 @@ async def test_key_is_in_no_task_even_if_the_router_echoes_it() -> None:
     assert (result.raw_status, result.task.reason) == ("STATUS_[key]", "[key] was refused")
 
 
+@pytest.mark.parametrize(
+    ("echo", "shown"),
+    [
+        ('cannot read "https://b.example/fox.png?X-Amz-Expires=9&X-Amz-Signature=0123abcd".', 'fox.png?…".'),
+        ("url=https%3A%2F%2Fb.example%2Ffox.png%3FX-Amz-Signature%3D0123abcd failed", "fox.png?… failed"),
+        ("GET https://b.example/fox.png?sig=0123abcd", "fox.png?…"),
+    ],
+)
+async def test_presigned_link_is_in_no_error_and_no_task_even_if_the_router_echoes_it(echo: str, shown: str) -> None:
+    error = await submit_error(envelope(400, "INVALID_IMAGE_FORMAT", echo))
+    result = await router(fake(200, {"task": {"status": "TASK_STATUS_FAILED", "reason": echo}})).task_result("t-1")
+    for text in (str(error), result.task.reason):
+        assert "0123abcd" not in text
+        assert shown in text
+
+
 async def test_word_that_is_no_secret_is_left_in_the_text() -> None:
     """The sandbox's key is the word "sandbox", which its messages use."""
     error = await submit_error(envelope(400, "ILLEGAL_PROMPT", "the sandbox says no"), key="sandbox")

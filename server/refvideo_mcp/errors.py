@@ -56,9 +56,13 @@ class Refused(RefvideoError):
 
 
 class Rejected(RefvideoError):
-    """The router refused; nothing was bought. `retry_after` is in seconds, set where waiting may help."""
+    """The router refused; nothing was bought. `retry_after` is in seconds, set where waiting may help.
+
+    `about_pictures`: it could not read the pictures in the form in which they were sent.
+    """
 
     retry_after: float | None = None
+    about_pictures = False
 
 
 class UnknownTask(Rejected):
@@ -134,6 +138,9 @@ BY_STATUS: dict[int, str] = {
     422: "INVALID_REQUEST_BODY",
     429: "RATE_LIMIT_EXCEEDED",
 }
+
+# Said of pictures that were not read; who finds fault with their shape or content has read them.
+UNREAD_PICTURES = frozenset({"INVALID_IMAGE_FORMAT", "IMAGE_FILE_EXCEEDS_MAX_SIZE"})
 
 # A submission answered with one of these may have left a task behind.
 IMPLY_A_TASK = frozenset({"TASK_FAILED", "GET_RESULT_FAILED"})

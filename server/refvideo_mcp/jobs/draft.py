@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 
 from refvideo_mcp.jobs.crew import Crew
+from refvideo_mcp.jobs.pictures import contents
 from refvideo_mcp.ledger import Draft
 from refvideo_mcp.spec import ReferenceVideoRequest, advice
 
@@ -20,7 +21,7 @@ __all__ = ["Prepared", "draft_of", "prepare"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """The router's body, the draft for the ledger, and the local files whose contents the body holds."""
+    """The router's body with the pictures in it, the draft for the ledger, and the local files among the pictures."""
 
     body: dict[str, Any]
     draft: Draft
@@ -28,9 +29,7 @@ class Prepared:
 
     @property
     def pictures(self) -> list[bytes]:
-        """The contents of the pictures that are in the body itself."""
-        images = [image for subject in self.body["subjects"] for image in subject["images"]]
-        return [base64.b64decode(image.partition(",")[2]) for image in images if image.startswith("data:")]
+        return contents(self.body)
 
 
 async def prepare(

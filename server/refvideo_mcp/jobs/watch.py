@@ -12,6 +12,7 @@ import anyio
 
 from refvideo_mcp.errors import Refused, RefvideoError, Rejected, Unavailable, Uncertain, UnknownTask
 from refvideo_mcp.jobs.crew import Crew
+from refvideo_mcp.jobs.pictures import explained
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.videos import ExpiredLink, file_name
 
@@ -85,7 +86,7 @@ class Watch:
             self.trouble, happened = error, error.happened
             await self.change(lambda job: replace(job, state="uncertain", reason=happened))
         except Rejected as error:
-            self.trouble, happened = error, error.happened
+            self.trouble, happened = explained(error, body), error.happened
             await self.change(lambda job: replace(job, state="rejected", reason=happened))
         else:
             await self.change(lambda job: replace(job, state="queued", task_id=task_id))

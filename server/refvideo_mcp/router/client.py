@@ -107,8 +107,8 @@ class Router:
         result = TaskResult.from_json(reply.json)
         if not reply.ok or not result.task.status:
             raise failed_read(reply, task_id)
-        result.task.status = reply.without_key(result.task.status)
-        result.task.reason = reply.without_key(result.task.reason)
+        result.task.status = reply.without_secrets(result.task.status)
+        result.task.reason = reply.without_secrets(result.task.reason)
         return result
 
     def _unreached(self, error: Exception) -> Rejected:

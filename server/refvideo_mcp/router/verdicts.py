@@ -4,6 +4,7 @@ Classified by the envelope's `reason` first, then by HTTP status, because gatewa
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
@@ -15,6 +16,7 @@ from refvideo_mcp.errors import (
     PASSING,
     REASONS,
     UNCERTAIN_ADVICE,
+    UNREAD_PICTURES,
     RefvideoError,
     Rejected,
     Unavailable,
@@ -27,6 +29,9 @@ __all__ = ["Reply", "failed_read", "failed_submit", "uncertain"]
 
 # A shorter key is a word such as "sandbox", and no secret.
 SHORTEST_KEY = 8
+# The query of an address is what makes a presigned link work.
+_QUERY = re.compile(r"""(\?|%3F)[\w.~-]*(=|%3D)[^\s"'<>]*""", re.IGNORECASE)
+_PICTURES = re.compile(r"image|\bur[li]s?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Reply:
     def summary(self) -> str:
         """What was answered, in the router's own words: support asks for the trace id in them."""
         named = self.reason or next(iter(self._reasons), "")
-        answered = f"{self.status} {clean(self.without_key(named), 60)}" if named else f"HTTP {self.status}"
+        answered = f"{self.status} {clean(self.without_secrets(named), 60)}" if named else f"HTTP {self.status}"
         return f"{self.host} answered {answered}{self.said}."
 
     @property
@@ -80,11 +85,12 @@ class Reply:
             *(details if isinstance(details, list) else [details]),
         ]
         text = " ".join(dict.fromkeys(word for word in words if isinstance(word, str)))
-        message = clean(self.without_key(text))
+        message = clean(self.without_secrets(text))
         return f': "{message}"' if message else ""
 
-    def without_key(self, text: str) -> str:
-        """A gateway may echo the request: the key must not reach an agent that way."""
+    def without_secrets(self, text: str) -> str:
+        """A gateway may echo the request: neither the key nor a presigned link must reach an agent that way."""
+        text = _QUERY.sub("?…", text)
         return text.replace(self.key, "[key]") if len(self.key) >= SHORTEST_KEY else text
 
     @property
@@ -112,6 +118,8 @@ def failed_submit(reply: Reply) -> RefvideoError:
     reason = _cause(reply)
     if reason and reason not in IMPLY_A_TASK:
         rejected = Rejected(f"{reply.summary} Nothing was bought.", _advice(reason, reply), reason=reply.reason)
+        names_pictures = reason == "INVALID_REQUEST_BODY" and _PICTURES.search(reply.said)
+        rejected.about_pictures = reason in UNREAD_PICTURES or bool(names_pictures)
         rejected.retry_after = (reply.retry_after or 0.0) if _limited(reply) else None
         return rejected
     lacking = " It gave no task id." if reply.ok else ""
