@@ -11,7 +11,7 @@ from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
 
 from refvideo_mcp import __version__
-from refvideo_mcp.images import Grants, Images
+from refvideo_mcp.images import Bucket, Grants, Images
 from refvideo_mcp.jobs import Clock, Crew, InFlight, Jobs, Limits, Permissions
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.player import ADDRESS, hide_from_others, player
@@ -58,12 +58,14 @@ async def running(
             folder = stack.enter_context(TemporaryDirectory(prefix="refvideo-", ignore_cleanup_errors=True))
             database = Path(folder) / "ledger.db"
             state, cache = None, Path(folder) / "cache"
+        router_is_local = is_loopback(urlsplit(base_url).hostname or "")
         allowed = [*settings.image_dirs, *([settings.output_dir] if settings.output_dir else [])]
         images = Images(
             folders=allowed,
             grants=_below(state, "picture-folders.json"),
             local_files=not settings.http,
-            router_is_local=is_loopback(urlsplit(base_url).hostname or ""),
+            router_is_local=router_is_local,
+            bucket=Bucket(settings.media_store, any_host=router_is_local) if settings.media_store else None,
         )
         videos = Videos(
             settings.output_dir,

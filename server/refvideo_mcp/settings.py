@@ -26,7 +26,8 @@ class Settings:
     `api_key` is "" where none is set: the server still starts, lists its tools and says what to set. `output_dir` is
     None where videos are not saved. `http`: callers come over HTTP, so this machine's files mean nothing to them.
     `max_wait` is in seconds; None = by the client's name. `database` is the ledger's file or URL; a sandbox inside the
-    process has a ledger of its own. 0 = no limit.
+    process has a ledger of its own. `media_store` is s3://bucket or s3://bucket/prefix, where pictures are uploaded to;
+    "" = they are sent themselves. 0 = no limit.
     """
 
     api_key: str = field(default="", repr=False)
@@ -40,6 +41,7 @@ class Settings:
     max_seconds_per_day: int = 300
     max_open_jobs: int = 10
     image_dirs: tuple[Path, ...] = ()
+    media_store: str = ""
     max_video_mb: int = 500
     preview: bool = True
     state_dir: Path | None = None
@@ -73,6 +75,7 @@ class Settings:
             max_seconds_per_day=_number(env, "REFVIDEO_MAX_SECONDS_PER_DAY", 300),
             max_open_jobs=_number(env, "REFVIDEO_MAX_OPEN_JOBS", 10),
             image_dirs=_folders(env.get("REFVIDEO_IMAGE_DIRS", "")),
+            media_store="" if on_sandbox else _media_store(env.get("REFVIDEO_MEDIA_STORE", "")),
             max_video_mb=_number(env, "REFVIDEO_MAX_VIDEO_MB", 500),
             preview=env.get("REFVIDEO_PREVIEW", "").lower() != "off",
             state_dir=_own("user_state_path"),
@@ -128,6 +131,12 @@ def _own(kind: str) -> Path:
 
 def _folders(text: str) -> tuple[Path, ...]:
     return tuple(Path(folder).expanduser().absolute() for folder in text.split(os.pathsep) if folder.strip())
+
+
+def _media_store(text: str) -> str:
+    if text and not re.fullmatch(r"s3://[\w.-]{3,63}(/\w[\w.-]*)*/?", text, re.ASCII):
+        raise Refused("REFVIDEO_MEDIA_STORE must be s3://bucket or s3://bucket/prefix.")
+    return text
 
 
 Default = TypeVar("Default", int, None)

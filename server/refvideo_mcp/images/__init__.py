@@ -1,7 +1,8 @@
 """Reference images: a path, URL or data URI becomes what the router takes, and nothing else leaves this machine."""
 
+from refvideo_mcp.images.bucket import Bucket
 from refvideo_mcp.images.grants import Grants
 from refvideo_mcp.images.images import Images, Loaded
 from refvideo_mcp.images.places import FolderNotAllowed
 
-__all__ = ["FolderNotAllowed", "Grants", "Images", "Loaded"]
+__all__ = ["Bucket", "FolderNotAllowed", "Grants", "Images", "Loaded"]

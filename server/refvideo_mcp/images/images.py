@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.images.bucket import Bucket
 from refvideo_mcp.images.files import read
 from refvideo_mcp.images.fit import BODY_BYTES, fit
 from refvideo_mcp.images.folders import Folders
@@ -55,7 +56,8 @@ class Images:
 
     `folders` are allowed whatever they are; `grants` is the file that remembers what the user allowed, None = this
     process does. `local_files` is False over HTTP, where paths would be the server's. `router_is_local`: it can fetch
-    from this machine's network.
+    from this machine's network. `bucket` is where pictures go before the router gets links to them; None = the router
+    gets the pictures.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class Images:
         grants: Path | None,
         local_files: bool = True,
         router_is_local: bool = False,
+        bucket: Bucket | None = None,
     ):
         self._folders = Folders(folders)
         self._grants = Grants(grants)
         self._local_files = local_files
         self._router_is_local = router_is_local
+        self.bucket = bucket
         self._threads = anyio.CapacityLimiter(AT_ONCE)
 
     async def load(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> Loaded:
@@ -82,7 +86,7 @@ class Images:
         """
         found = await self._in_thread(partial(self._found, request, tuple(roots)))
         pictures = await self._ready(found)
-        uris, warnings = await self._in_thread(partial(_fitted, request, pictures))
+        uris, warnings = await self._in_thread(partial(_fitted, request, pictures, self.bucket is None))
         subjects = [
             subject.model_copy(update={"images": [uris.get(image) or image.strip() for image in subject.images]})
             for subject in request.subjects
@@ -175,8 +179,10 @@ def _picture(place: Place | _Inline) -> Picture:
     return prepare(content, place.name, place.shown)
 
 
-def _fitted(request: ReferenceVideoRequest, pictures: dict[str, Picture]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The data URIs by the images' texts, small enough for one request, and what to warn of."""
+def _fitted(
+    request: ReferenceVideoRequest, pictures: dict[str, Picture], in_body: bool
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The data URIs by the images' texts, and what to warn of. `in_body`: small enough for one request."""
     images = [image for image, _ in _images(request)]
     times = Counter(images)
     subjects = [
@@ -186,7 +192,9 @@ def _fitted(request: ReferenceVideoRequest, pictures: dict[str, Picture]) -> tup
     rest = len(json.dumps(request.model_copy(update={"subjects": subjects}).body()))
     if rest >= BODY_BYTES:
         raise Refused(f"The request has {rest / 1e6:.0f} MB without its pictures.", "The router takes 20 MB.")
-    fitted = fit([(picture, times[image]) for image, picture in pictures.items()], BODY_BYTES - 1 - rest)
+    fitted = list(pictures.values())
+    if in_body:
+        fitted = fit([(picture, times[image]) for image, picture in pictures.items()], BODY_BYTES - 1 - rest)
     warnings = [warning for picture in fitted for warning in picture.warnings]
     uris: dict[str, str] = {}
     for image in list(pictures):

@@ -12,20 +12,20 @@ import anyio.abc
 from refvideo_mcp.errors import Refused, UnknownTask, clean
 from refvideo_mcp.jobs.callers import Callers
 from refvideo_mcp.jobs.crew import Crew
-from refvideo_mcp.jobs.draft import Prepared, prepare
+from refvideo_mcp.jobs.draft import prepare
+from refvideo_mcp.jobs.opening import ANSWER_SECONDS, Opening
 from refvideo_mcp.jobs.outcomes import bought, unanswered, unknown
-from refvideo_mcp.jobs.rules import Limits, decide, is_recent, seconds_left, twins_of
+from refvideo_mcp.jobs.rules import Limits, is_recent, seconds_left, twins_of
 from refvideo_mcp.jobs.sight import Sight
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
-from refvideo_mcp.ledger import Draft, Job
+from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import JobState, ReferenceVideoRequest
 from refvideo_mcp.videos import Piece
 
 __all__ = ["Jobs", "Submission"]
 
-ANSWER_SECONDS = 45.0
-SUBMIT_SECONDS = 120.0
+READING = "Reading the pictures"
 DELIVERED_SECONDS = 10.0
 # A process that is killed within that time may not have got its answer out.
 ON_ITS_WAY_SECONDS = 1.0
@@ -44,7 +44,7 @@ OnProgress = Callable[[Job, float], Awaitable[None]]
 class Submission:
     """What became of a call: the job, whether an earlier call had started it, and what is left of the allowance.
 
-    `sent` are the local files whose contents went to the router.
+    `sent` are the local files whose contents went where `Jobs.pictures_go_to` says.
     """
 
     job: Job
@@ -64,8 +64,10 @@ class Jobs:
         self._watches = Watches(crew, tasks)
         self.permissions = crew.permissions
         self.host = crew.router.host
+        bucket = crew.images.bucket
+        self.pictures_go_to = f"{self.host} through {bucket.name}" if bucket else self.host
         self._callers = Callers()
-        self._opening = anyio.Lock()
+        self._opening = Opening(crew, limits, self._callers)
 
     @classmethod
     @asynccontextmanager
@@ -104,25 +106,26 @@ class Jobs:
         folders. `release`: the user said that an identical job whose answer was lost may be sent again.
 
         Raises:
-            Refused: nothing was sent: a picture, the allowance, the ledger. UncertainTwin: only the user may go on.
+            Refused: nothing was bought: a picture, the allowance, the ledger. UncertainTwin: only the user may go on.
             Rejected: the router refused; nothing was bought.
             Uncertain: it may have been accepted and billed.
         """
         begun = self._clock.steady() if begun is None else begun
         deadline = begun + ANSWER_SECONDS
         ready = prepare(self._crew, request, roots, key=key, save_to=save_to)
-        prepared = await self._prepared(deadline, ready)
+        prepared = await self._opening.in_time(begun, ready, READING)
         draft = prepared.draft
         if release:
             for twin in twins_of(draft, await self.newest(50), self._clock.now()):
                 await self._crew.ask(self._crew.ledger.release, twin.id)
-        job, known = await self._opened(draft, begun)
+        opened = await self._opening.open(prepared, begun)
+        job = opened.job
         joined = job.id != draft.id
         try:
             if joined:
                 watch = self._watches.of(job)
             else:
-                watch = self._watches.follow(job, body=prepared.body, retry_until=deadline)
+                watch = self._watches.follow(job, body=opened.body, retry_until=deadline)
                 self._tasks.start_soon(self._crew.videos.remember_references, job.id, prepared.pictures)
                 self._tasks.start_soon(self.collect)
             await self._until(watch, lambda: watch.job.state != "submitting", deadline)
@@ -133,7 +136,7 @@ class Jobs:
                 self._tasks.start_soon(self._delivered, watch, answer)
         finally:
             self._callers.remove(job.id, begun)
-        now_known = [answer, *(k for k in known if k.id != answer.id)]
+        now_known = [answer, *(k for k in opened.known if k.id != answer.id)]
         sent = () if joined else prepared.sent
         return Submission(answer, joined, seconds_left(now_known, self._limits), sent)
 
@@ -221,14 +224,14 @@ class Jobs:
         now = self._clock.now()
         if not any(job.state == "uncertain" and is_recent(job, now) for job in await self.newest(50)):
             return None
-        deadline = self._clock.steady() + ANSWER_SECONDS
-        prepared = await self._prepared(deadline, prepare(self._crew, request, roots))
+        ready = prepare(self._crew, request, roots)
+        prepared = await self._opening.in_time(self._clock.steady(), ready, READING)
         return next(iter(twins_of(prepared.draft, await self.newest(50), now)), None)
 
     async def collect(self) -> None:
         """Follow every unfinished job of the account, newest first, whoever submitted it."""
         since = self._clock.now() - COLLECT_SECONDS
-        async with self._opening:  # or a job that is being opened here would look like another process's
+        async with self._opening.alone:  # or a job that is being opened here would look like another process's
             try:
                 unfinished = await self._crew.ask(self._crew.ledger.unfinished, self._crew.account, since)
             except Refused:
@@ -241,30 +244,6 @@ class Jobs:
         # Opening the ledger costs imports that the first answers should not wait for.
         await self._clock.sleep(COLLECT_AFTER_SECONDS)
         await self.collect()
-
-    async def _prepared(self, deadline: float, work: Awaitable[Prepared]) -> Prepared:
-        with anyio.move_on_after(max(0.0, deadline - self._clock.steady())):
-            return await work
-        raise Refused("Reading the pictures took too long.", "Nothing was sent or bought: use smaller or nearer files.")
-
-    async def _opened(self, draft: Draft, begun: float) -> tuple[Job, list[Job]]:
-        """The job that this call is from now on, with the account's other jobs of the day."""
-        known: list[Job] = []
-        # One at a time, or two identical calls would both join the same earlier job.
-        async with self._opening:
-            busy, now = self._callers.busy(begun), self._clock.now()
-
-            def choose(jobs: Sequence[Job]) -> Job | Draft:
-                known[:] = jobs
-                return decide(draft, jobs, now, self._limits, busy)
-
-            if self._clock.steady() - begun > ANSWER_SECONDS - 1:
-                raise Refused("This took too long.", "Nothing was sent or bought: call again.")
-            # A call cancelled just now must not leave a row behind whose request was never sent.
-            with anyio.CancelScope(shield=True):
-                job = await self._crew.ask(self._crew.ledger.open, draft, choose, now, now + SUBMIT_SECONDS)
-            self._callers.add(job.id, begun)
-            return job, known
 
     async def _delivered(self, watch: Watch, answer: Job) -> None:
         try:

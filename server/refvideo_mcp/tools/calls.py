@@ -37,7 +37,7 @@ async def generate_reference_video(
     )
     joined = "An identical call had already started this job; nothing new was bought." if done.joined else ""
     names = ", ".join(clean(path.name, 60) for path in done.sent[:7])
-    sent = f"Sent to {jobs.host}: {names}." if done.sent else ""
+    sent = f"Sent to {jobs.pictures_go_to}: {names}." if done.sent else ""
     left = f"{done.seconds_left} s left in today's allowance." if done.seconds_left is not None else ""
     return await _answer(ctx, done.job, before=f"{joined} {sent}".strip(), after=left)
 

@@ -63,7 +63,7 @@ async def ask_for_pictures(call: GenerateCall, roots: Roots, ctx: Ctx) -> Permis
     folders = await jobs.permissions.pictures_to_ask_about(call, folders_of(roots))
     if not folders or not _can_ask(ctx):
         return Permission(allow=False)
-    return Elicit(f"Send pictures from {_listed(folders)} to {jobs.host}?", Permission)
+    return Elicit(f"Send pictures from {_listed(folders)} to {jobs.pictures_go_to}?", Permission)
 
 
 Pictures = Annotated[ElicitationResult[Permission], Resolve(ask_for_pictures)]
