@@ -15,6 +15,7 @@ from mcp_types import TextResourceContents
 from fake_router import FakeRouter, said
 from marker import KEY
 from refvideo_mcp.app import build_server
+from refvideo_mcp.errors import clean
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
@@ -138,7 +139,9 @@ async def test_only_a_finished_jobs_own_video_is_read(tmp_path: Path) -> None:
             return said(result)
 
         for task in ("theirs", "working", "unsaved", "unknown", str(video)):
-            assert await read(task) == f"No video of job {task} is saved here. get_task_result tells its state."
+            assert (
+                await read(task) == f"No video of job {clean(task, 80)} is saved here. get_task_result tells its state."
+            )
         assert (await read("swapped")).startswith("secret.txt is no video any more.")
         assert (await read("gone")).startswith("gone.mp4 is not where it was saved.")
 
