@@ -51,7 +51,7 @@ def picture() -> str:
 async def knock(url: str, body: Any = HELLO, **headers: str) -> httpx2.Response:
     """One POST, as an HTTP program makes it."""
     given = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         return await http.post(url, content=json.dumps(body), headers=given | headers)
 
 
@@ -211,6 +211,11 @@ async def test_a_call_may_carry_20_megabytes_but_not_any_amount(tmp_path: Path) 
     assert (fits.status_code, bursts.status_code) == (200, 413)
 
 
+async def test_a_port_without_http_is_not_silently_ignored() -> None:
+    result = run("serve", "--port", "8766")
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", "refvideo-mcp: --port is for --http.\n")
+
+
 async def test_a_taken_port_is_one_line_on_stderr() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -263,6 +268,31 @@ async def test_a_signal_during_a_post_ends_the_server_when_its_caller_has_the_an
 
     assert ["Job task-1 is queued." in answer.text for answer in answers] == [True]
     assert (job.state, job.task_id, len(router.posts)) == ("queued", "task-1", 1)
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT or SIGTERM for one process")
+async def test_a_signal_ends_a_wait_with_the_last_state_and_not_with_a_broken_connection(tmp_path: Path) -> None:
+    answers: list[httpx2.Response] = []
+    params = {"name": "get_task_result", "arguments": {"task_id": "task-1", "wait_seconds": 50}}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+
+    async with MisbehavingRouter() as router, HttpServer.running(tmp_path, router.url) as server:
+        router.polls_until_done = None
+        router.accepted.append("task-1")
+
+        async def wait() -> None:
+            answers.append(await knock(server.url, call))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            with anyio.fail_after(30):
+                await router.until(lambda: len(router.looks) > 1)
+            server.process.terminate()
+        await server.ended()
+        stderr = (tmp_path / "stderr").read_text(encoding="utf-8")
+
+    assert ["Job task-1 is processing" in answer.text for answer in answers] == [True]
     assert "Traceback" not in stderr
 
 

@@ -24,8 +24,6 @@ HOST = "127.0.0.1"
 # The router takes 20 MB; a call may bring somewhat more, because its pictures are scaled down.
 BODY_BYTES = 32 * 1024 * 1024
 PATIENCE_SECONDS = 30.0
-# Calls that only wait for a video are cut off before POSTs in flight are.
-CALLS_SECONDS = 20
 
 
 def serve(settings: Settings, port: int) -> None:
@@ -53,7 +51,6 @@ def serve(settings: Settings, port: int) -> None:
             log_config=None,
             log_level=None,
             access_log=False,
-            timeout_graceful_shutdown=CALLS_SECONDS,
         )
         sys.stderr.write(f"refvideo-mcp serves MCP at http://{HOST}:{listener.getsockname()[1]}/mcp (Ctrl-C ends it)\n")
         sys.stderr.flush()
@@ -70,6 +67,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
+            self._in_flight.ending = True
             if self._in_flight.count:
                 sys.stderr.write("refvideo-mcp: a job is being submitted; ending when the router has answered.\n")
             timer = threading.Timer(PATIENCE_SECONDS, os._exit, [128 + sig])

@@ -24,10 +24,14 @@ MOST_DOWNLOADS = 3
 
 
 class InFlight:
-    """How many POSTs are on their way: a process that ends now would lose their answers."""
+    """How many POSTs are on their way: a process that ends now would lose their answers.
+
+    `ending` is set by a door that is about to: whoever only waits for a video is then answered within seconds.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self.ending = False
         self._landed: list[Callable[[], None]] = []
 
     def __enter__(self) -> None:

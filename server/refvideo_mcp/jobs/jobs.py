@@ -168,7 +168,7 @@ class Jobs:
                     await on_progress(watch.job, self._clock.steady() - started)
 
             deadline = started + (seconds or SHORTEST_WAIT_SECONDS)
-            await self._until(watch, lambda: watch.over or fresh(), deadline, report)
+            await self._until(watch, lambda: watch.over or fresh() or self._crew.in_flight.ending, deadline, report)
         finally:
             watch.waiting -= 1
         job = bought(watch, self.host)
