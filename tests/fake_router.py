@@ -55,6 +55,7 @@ class FakeRouter:
     submissions: list[Reply] = field(default_factory=list)
     results: list[Reply] = field(default_factory=list)
     fails: dict[str, str] = field(default_factory=dict)
+    file_status: int = 200  # what the finished video's host answers
     task: dict[str, Any] = field(default_factory=dict)  # what every answer about a task says beside its status
     posts: list[dict[str, Any]] = field(default_factory=list)
     posted_at: list[float] = field(default_factory=list)
@@ -75,7 +76,7 @@ class FakeRouter:
 
     async def _handle(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.host == "cdn.example":
-            return httpx2.Response(200, content=b"\0\0\0\x18ftypisom" + b"\0" * 1000)
+            return httpx2.Response(self.file_status, content=b"\0\0\0\x18ftypisom" + b"\0" * 1000)
         return await (self._submit(request) if request.method == "POST" else self._look(request))
 
     async def _submit(self, request: httpx2.Request) -> httpx2.Response:

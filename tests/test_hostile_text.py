@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp import Client
-from mcp_types import CallToolResult, ResourceLink, TextContent
+from mcp.client import ClientRequestContext
+from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, ResourceLink, TextContent
 from PIL import Image
 
+from command_line import environment
 from marker import KEY
 from refvideo_mcp.app import build_server
 from refvideo_mcp.settings import Settings
@@ -163,3 +167,64 @@ async def test_a_link_stays_as_it_was_signed_and_what_is_invisible_in_it_is_writ
     urls = [video["url"] for video in answer.structured_content["videos"]]
     assert urls == [signed, "https://cdn.example/a%E2%80%AEb%0A.mp4"]
     assert urlsplit(urls[0]).query == "X-Amz-Signature=0a%2Fb&t=1~2"
+
+
+def test_a_log_line_moves_no_cursor() -> None:
+    program = (
+        "import logging; from refvideo_mcp.logs import configure_logging; from refvideo_mcp.settings import Settings; "
+        r"configure_logging(Settings()); logging.warning('the router said \x1b[2J\u202emoc\x00')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, check=True, encoding="utf-8"
+    )
+    assert done.stderr.endswith("WARNING root: the router said ?[2J?moc?\n")
+
+
+async def test_a_place_with_an_invisible_name_is_no_place_for_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its path would have to be shown as it is to be of any use."""
+    project = tmp_path / "proj\u202eect"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    clock = VirtualClock()
+    chosen = Settings(api_key=KEY, output_dir=None, database=tmp_path / "ledger.db")
+    server = build_server(
+        chosen, transport=httpx2.MockTransport(HostileRouter("status", ["", "", "", ""])), clock=clock
+    )
+    call = {"prompt": "@1 runs", "subjects": [{"images": ["https://pictures.example/a.png"]}], "save_to": "clips"}
+    async with clock.passing(), Client(server) as client:
+        answer = await client.call_tool("generate_reference_video", call)
+    (text,) = shown(answer)
+    assert answer.is_error
+    assert text.startswith(f"{tmp_path}/proj ect/clips has an invisible character in its name.")
+
+
+async def test_a_question_to_the_user_shows_a_folder_without_what_is_invisible_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "else\u202ewhere"
+    elsewhere.mkdir()
+    Image.new("RGB", (128, 128)).save(elsewhere / "cat.png")
+    for name in ("home", "temporary", "work"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path / "work")
+    questions: list[str] = []
+
+    async def user(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        questions.append(params.message)
+        return ElicitResult(action="decline")
+
+    clock = VirtualClock()
+    chosen = Settings(api_key=KEY, output_dir=None, database=tmp_path / "ledger.db")
+    server = build_server(
+        chosen, transport=httpx2.MockTransport(HostileRouter("status", ["", "", "", ""])), clock=clock
+    )
+    call = {"prompt": "@1 runs", "subjects": [{"images": [str(elsewhere / "cat.png")]}]}
+    async with clock.passing(), Client(server, elicitation_callback=user) as client:
+        answer = await client.call_tool("generate_reference_video", call)
+    assert questions == [f"Send pictures from {tmp_path}/else where to api.myrouter.ai?"]
+    assert answer.is_error
+    assert [text for text in shown(answer) if invisible(text)] == []

@@ -592,7 +592,10 @@ async def test_the_list_leads_back_to_lost_jobs(
     assert lines[0] == "The 4 newest jobs:"
     assert lines[1].startswith(f'{times[3]} failed task-4 "@1 dreams dreams')
     assert lines[2] == f'{times[2]} uncertain {sleeps["idempotency_key"]} "@1 sleeps"'
-    assert lines[3] == f'{times[1]} rejected {swears["idempotency_key"]} "@1 swears"'
+    assert lines[3] == (
+        f'{times[1]} rejected {swears["idempotency_key"]} "@1 swears": '
+        'api.myrouter.ai answered 400 ILLEGAL_PROMPT: "trace_id: 012…'
+    )
     assert lines[4] == f'{times[0]} succeeded task-1 "@1 runs" -> {videos / saved}'
     assert lines[5] == told(answer)["next_step"]
     assert lines[5] == "get_task_result with a task_id waits for that job or gives its link."

@@ -13,9 +13,14 @@ from refvideo_mcp.errors import REASONS, clean
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import JobAnswer, JobList, JobSummary, VideoAnswer
 
-__all__ = ["job_list", "job_result", "news", "progress_message", "without_paths"]
+__all__ = ["job_list", "job_result", "listed", "news", "progress_message", "without_paths"]
 
 RESOURCE_LINKS_SINCE = "2025-06-18"
+# A text is read by every agent, whatever its window. The structure is not cut.
+MOST_WORDS = 60
+FEWEST_WORDS = 5
+WORDS_OF_OTHERS = 25
+WORDS_OF_NEWS = 4
 
 
 async def job_result(
@@ -29,9 +34,8 @@ async def job_result(
     job = job if paths else without_paths(job)
     outcome, next_step = _told(job)
     next_step = f"{next_step} {after}".strip()
-    warned = f"Note: {job.warnings[0]}" if job.warnings and not job.ended else ""
-    more = f"(+{len(job.warnings) - 1} more notes.)" if warned and len(job.warnings) > 1 else ""
-    text = " ".join(part for part in (outcome, before, warned, more, next_step) if part)
+    note = _cut(_note(job), MOST_WORDS - _words(sign, outcome, before, next_step))
+    text = " ".join(part for part in (outcome, before, note, next_step) if part)
     content: list[ContentBlock] = [TextContent(type="text", text=sign + text)]
     if job.saved_to and protocol >= RESOURCE_LINKS_SINCE:
         file = Path(job.saved_to)
@@ -45,11 +49,11 @@ async def job_result(
         progress_percent=None if job.ended else job.progress_percent,
         eta_seconds=None if job.ended else job.eta_seconds,
         raw_status=clean(job.raw_status, 80) if job.raw_status else None,
-        reason=clean(job.reason) if job.reason else None,
+        reason=_reason(job),
         seed=job.seed,
         preview=job.preview,
         videos=_videos(job) or None,
-        warnings=list(job.warnings) or None,
+        warnings=[*filter(None, [_trouble(job)]), *job.warnings] or None,
         next_step=sign + f"{before} {next_step}".strip(),
     )
     return CallToolResult(
@@ -79,10 +83,30 @@ def news(finished: Sequence[Job]) -> str:
     """The sentence about videos that were finished while nobody asked."""
     if not finished:
         return ""
-    shown = ", ".join(job.saved_to or job.handle for job in finished[:3])
-    rest = f" and {len(finished) - 3} more" if len(finished) > 3 else ""
+    names = [job.saved_to if job.saved_to and _words(job.saved_to) <= WORDS_OF_NEWS else job.handle for job in finished]
     videos = "1 more video" if len(finished) == 1 else f"{len(finished)} more videos"
-    return f"Since you last looked, {videos} finished: {shown}{rest}."
+    return f"Since you last looked, {videos} finished: {listed(names, WORDS_OF_NEWS)}."
+
+
+def listed(names: Sequence[str], most_words: int) -> str:
+    """As many names as fit into so many words, and how many are left."""
+    shown = list(names)
+    while len(shown) > 1 and _words(*shown) > most_words:
+        shown.pop()
+    rest = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
+    return ", ".join(shown) + rest
+
+
+def _cut(text: str, most_words: int) -> str:
+    """The beginning of a text, or nothing where that would say nothing."""
+    words = text.split(" ")
+    if len(words) <= most_words:
+        return text
+    return " ".join(words[:most_words]).rstrip(".,;:") + "…" if most_words >= FEWEST_WORDS else ""
+
+
+def _words(*texts: str) -> int:
+    return sum(len(text.split()) for text in texts)
 
 
 def without_paths(job: Job) -> Job:
@@ -104,29 +128,24 @@ def _told(job: Job) -> tuple[str, str]:
                 "Tell the user where the file is.",
             )
         case "succeeded" if _is_lost(job):
-            died = datetime.fromtimestamp(job.expired_at or 0, UTC)
-            return (
-                f"Job {job.handle} succeeded, but its video expired (found dead on {died:%Y-%m-%d %H:%M} UTC) "
-                "before a copy was saved.",
-                "Tell the user. Only a new job makes it again.",
-            )
+            return f"Job {job.handle} succeeded, but {_loss(job)}.", "Tell the user. Only a new job makes it again."
         case "succeeded":
             video = job.videos[0]
             until = f"{datetime.fromtimestamp(video.expires_at, UTC):%H:%M} UTC"
             return (
-                f"Done: {video.url} (the link dies about {until}; job {job.handle}). {job.not_saved or ''}".rstrip(),
+                f"Done: {video.url} (the link dies about {until}; job {job.handle}).",
                 "Give the user this link now. Call get_task_result again for a fresh one.",
             )
         case "failed":
             advice = REASONS.get(job.reason or "", REASONS["TASK_FAILED"]).format(host="the router")
-            return f'Job {job.handle} failed: "{clean(job.reason or "")}".', advice
+            return f'Job {job.handle} failed: "{_cut(clean(job.reason or ""), WORDS_OF_OTHERS)}".', advice
         case "submitting":
             return (
                 f"The router has not answered the submission yet (idempotency_key {job.key}); it goes on.",
                 f'Call get_task_result with task_id "{job.key}": it waits. Do not submit again.',
             )
         case _:
-            unknown = f' (the router says "{clean(job.raw_status, 80)}")' if job.raw_status else ""
+            unknown = f' (the router says "{_cut(clean(job.raw_status, 80), FEWEST_WORDS)}")' if job.raw_status else ""
             percent = f", {job.progress_percent} %" if job.progress_percent else ""
             return (
                 f"Job {job.handle} is {job.state}{percent}{unknown}. A video takes 0.5-5 minutes.",
@@ -137,6 +156,33 @@ def _told(job: Job) -> tuple[str, str]:
 def _name(job: Job) -> dict[str, str]:
     """The field of an answer that holds what the job can be asked for by."""
     return {"task_id" if job.handle == job.task_id else "idempotency_key": job.handle}
+
+
+def _note(job: Job) -> str:
+    """What else the user should know, most important first."""
+    if trouble := _trouble(job):
+        return trouble
+    if job.ended or not job.warnings:
+        return ""
+    more = f" (+{len(job.warnings) - 1} more notes.)" if len(job.warnings) > 1 else ""
+    return f"Note: {job.warnings[0]}{more}"
+
+
+def _reason(job: Job) -> str | None:
+    """Why there is no video."""
+    if _is_lost(job):
+        return _loss(job)
+    return clean(job.reason) if job.reason else None
+
+
+def _loss(job: Job) -> str:
+    died = datetime.fromtimestamp(job.expired_at or 0, UTC)
+    return f"its video expired (found dead on {died:%Y-%m-%d %H:%M} UTC) before a copy was saved"
+
+
+def _trouble(job: Job) -> str | None:
+    """Why a video that there is could not be put on disk."""
+    return None if job.saved_to or _is_lost(job) else job.not_saved
 
 
 def _is_lost(job: Job) -> bool:
@@ -179,7 +225,8 @@ def _summary(job: Job) -> JobSummary:
 
 def _line(job: Job) -> str:
     prompt = f' "{clean(job.prompt, 60)}"' if job.prompt else ""
-    end = f" -> {job.saved_to}" if job.saved_to else ""
+    reason = f": {clean(job.reason, 60)}" if job.reason and job.state != "uncertain" else ""
+    end = f" -> {job.saved_to}" if job.saved_to else reason
     return f"{_when(job)} {job.state} {job.handle}{prompt}{end}"
 
 

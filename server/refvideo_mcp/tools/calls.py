@@ -7,7 +7,7 @@ from mcp_types import CallToolResult
 from refvideo_mcp.errors import clean
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
-from refvideo_mcp.tools.answers import job_list, job_result, news, progress_message, without_paths
+from refvideo_mcp.tools.answers import job_list, job_result, listed, news, progress_message, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
 from refvideo_mcp.tools.questions import Pictures, Roots, Saving, Twin, folders_of, granted, released
 from refvideo_mcp.tools.spec_tool import begin
@@ -18,6 +18,8 @@ __all__ = ["answer_about", "generate_reference_video", "get_task_result", "list_
 # Most clients drop a call after 60 s. These two are documented to wait for minutes.
 SAFE_WAIT_SECONDS = 50
 PATIENT_CLIENTS = {"claude-code": 300, "gemini-cli-mcp-client": 300}
+
+WORDS_OF_FILES = 7
 
 
 async def generate_reference_video(
@@ -36,7 +38,7 @@ async def generate_reference_video(
         call, roots=folders, key=call.idempotency_key, save_to=call.save_to, begun=begun, release=released(twin)
     )
     joined = "An identical call had already started this job; nothing new was bought." if done.joined else ""
-    names = ", ".join(clean(path.name, 60) for path in done.sent[:7])
+    names = listed([clean(path.name, 60) for path in done.sent], WORDS_OF_FILES)
     sent = f"Sent to {jobs.pictures_go_to}: {names}." if done.sent else ""
     left = f"{done.seconds_left} s left in today's allowance." if done.seconds_left is not None else ""
     return await _answer(ctx, done.job, before=f"{joined} {sent}".strip(), after=left)
