@@ -89,7 +89,14 @@ async def running(
         )
         limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs)
         async with Jobs.open(crew, limits) as jobs:
-            yield ServerState(jobs, time, settings.sandbox, settings.max_wait, shows_paths=not settings.http)
+            yield ServerState(
+                jobs,
+                time,
+                settings.sandbox,
+                settings.max_wait,
+                shows_paths=not settings.http,
+                confirm_above=settings.confirm_above,
+            )
 
 
 def _below(folder: Path | None, name: str) -> Path | None:

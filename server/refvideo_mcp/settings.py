@@ -27,7 +27,8 @@ class Settings:
     None where videos are not saved. `http`: callers come over HTTP, so this machine's files mean nothing to them.
     `max_wait` is in seconds; None = by the client's name. `database` is the ledger's file or URL; a sandbox inside the
     process has a ledger of its own. `media_store` is s3://bucket or s3://bucket/prefix, where pictures are uploaded to;
-    "" = they are sent themselves. 0 = no limit.
+    "" = they are sent themselves. The user is asked before a
+    video of more than `confirm_above` seconds is bought; None = never. 0 = no limit.
     """
 
     api_key: str = field(default="", repr=False)
@@ -40,6 +41,7 @@ class Settings:
     database: Path | str = Path()
     max_seconds_per_day: int = 300
     max_open_jobs: int = 10
+    confirm_above: int | None = None
     image_dirs: tuple[Path, ...] = ()
     media_store: str = ""
     max_video_mb: int = 500
@@ -74,6 +76,7 @@ class Settings:
             database=env.get("REFVIDEO_DATABASE_URL") or _own("user_state_path") / "ledger.db",
             max_seconds_per_day=_number(env, "REFVIDEO_MAX_SECONDS_PER_DAY", 300),
             max_open_jobs=_number(env, "REFVIDEO_MAX_OPEN_JOBS", 10),
+            confirm_above=_confirm(env.get("REFVIDEO_CONFIRM", "never")),
             image_dirs=_folders(env.get("REFVIDEO_IMAGE_DIRS", "")),
             media_store="" if on_sandbox else _media_store(env.get("REFVIDEO_MEDIA_STORE", "")),
             max_video_mb=_number(env, "REFVIDEO_MAX_VIDEO_MB", 500),
@@ -149,6 +152,14 @@ def _number(env: Mapping[str, str], name: str, default: Default, least: int = 0)
     if not re.fullmatch(r"[0-9]{1,7}", text) or int(text) < least:
         raise Refused(f"{name} must be a whole number, from {least}.")
     return int(text)
+
+
+def _confirm(text: str) -> int | None:
+    """Seconds of video above which the user is asked; None = never."""
+    match = re.fullmatch(r"(never)|(always)|above:([0-9]{1,2})", text.lower())
+    if match is None:
+        raise Refused("REFVIDEO_CONFIRM must be never, always or above:SECONDS, such as above:5.")
+    return None if match[1] else int(match[3] or 0)
 
 
 def _log_level(text: str) -> str:

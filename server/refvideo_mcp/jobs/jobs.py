@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import anyio.abc
@@ -13,6 +14,7 @@ from refvideo_mcp.errors import Refused, UnknownTask, clean
 from refvideo_mcp.jobs.callers import Callers
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import prepare
+from refvideo_mcp.jobs.offer import Offer, offer
 from refvideo_mcp.jobs.opening import ANSWER_SECONDS, Opening
 from refvideo_mcp.jobs.outcomes import bought, unanswered, unknown
 from refvideo_mcp.jobs.rules import Limits, is_recent, seconds_left, twins_of
@@ -37,6 +39,7 @@ COLLECT_AFTER_SECONDS = 3.0
 COLLECT_SECONDS = 2 * 24 * 3600.0
 CLOSE_SECONDS = 30.0
 
+Made = TypeVar("Made")
 OnProgress = Callable[[Job, float], Awaitable[None]]
 
 
@@ -99,11 +102,13 @@ class Jobs:
         save_to: str | None = None,
         begun: float | None = None,
         release: bool = False,
+        buy: bool = True,
     ) -> Submission:
         """Send one job, at most once, and follow it from then on. Answers within 45 s of `begun` (steady time).
 
         The job is `submitting` if the router has not answered by then: its POST goes on. `roots` are the client's
-        folders. `release`: the user said that an identical job whose answer was lost may be sent again.
+        folders. `release`: the user said that an identical job whose answer was lost may be sent again. Without `buy`
+        it only joins an earlier job.
 
         Raises:
             Refused: nothing was bought: a picture, the allowance, the ledger. UncertainTwin: only the user may go on.
@@ -118,7 +123,7 @@ class Jobs:
         if release:
             for twin in twins_of(draft, await self.newest(50), self._clock.now()):
                 await self._crew.ask(self._crew.ledger.release, twin.id)
-        opened = await self._opening.open(prepared, begun)
+        opened = await self._opening.open(prepared, begun, buy=buy)
         job = opened.job
         joined = job.id != draft.id
         try:
@@ -227,6 +232,23 @@ class Jobs:
         ready = prepare(self._crew, request, roots)
         prepared = await self._opening.in_time(self._clock.steady(), ready, READING)
         return next(iter(twins_of(prepared.draft, await self.newest(50), now)), None)
+
+    async def offer(
+        self,
+        request: ReferenceVideoRequest,
+        roots: Sequence[Path] = (),
+        *,
+        key: str | None = None,
+        begun: float | None = None,
+    ) -> Offer:
+        """What `submit` would buy now.
+
+        Raises:
+            Refused: it would refuse.
+        """
+        begun = self._clock.steady() if begun is None else begun
+        look = offer(self._crew, self._limits, self._callers.busy(begun), request, roots, key)
+        return await self._opening.in_time(begun, look, READING)
 
     async def collect(self) -> None:
         """Follow every unfinished job of the account, newest first, whoever submitted it."""

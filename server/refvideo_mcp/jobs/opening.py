@@ -45,20 +45,25 @@ class Opening:
         self._limits = limits
         self._callers = callers
 
-    async def open(self, prepared: Prepared, begun: float) -> Opened:
-        """Open a job for a call that began at `begun` (steady time), or find the one it joins.
+    async def open(self, prepared: Prepared, begun: float, *, buy: bool) -> Opened:
+        """The job of a call that began at `begun` (steady time): one that it joins or, with `buy`, a new one.
 
         Raises:
-            Refused: the rules, the ledger or the bucket forbid it; nothing was bought.
+            Refused: the rules, the ledger, the bucket or the end of this process forbid it; nothing was bought.
         """
         body, bucket = prepared.body, self._crew.images.bucket
-        if bucket is not None and (uris := inline(body)):
+        uris = inline(body) if bucket is not None else []
+        if not buy or uris:
             try:  # nothing is uploaded for a call that is refused anyway, or joins an earlier one
-                return Opened(*await self._row(prepared.draft, begun, only_known=True), body)
+                return Opened(*await self._row(prepared.draft, begun, buy=False), body)
             except _NewJob:
-                links = await self.in_time(begun, bucket.links(uris), f"Uploading the pictures to {bucket.name}")
-                body = with_links(body, links)
-        return Opened(*await self._row(prepared.draft, begun), body)
+                if not buy:
+                    happened = "The job that this call would have joined is answered by now."
+                    raise Refused(happened, "Call again to buy.") from None
+        if bucket is not None and uris:
+            links = await self.in_time(begun, bucket.links(uris), f"Uploading the pictures to {bucket.name}")
+            body = with_links(body, links)
+        return Opened(*await self._row(prepared.draft, begun, buy=True), body)
 
     async def in_time(self, begun: float, work: Awaitable[Done], what: str) -> Done:
         """What `work` brings, within the time of a call that began at `begun`.
@@ -70,21 +75,24 @@ class Opening:
             return await work
         raise Refused(f"{what} took too long.", "Nothing was bought: use smaller or nearer files.")
 
-    async def _row(self, draft: Draft, begun: float, *, only_known: bool = False) -> tuple[Job, list[Job]]:
+    async def _row(self, draft: Draft, begun: float, *, buy: bool) -> tuple[Job, list[Job]]:
         known: list[Job] = []
         # One at a time, or two identical calls would both join the same earlier job.
         async with self.alone:
             busy, now = self._callers.busy(begun), self._clock.now()
 
             def choose(jobs: Sequence[Job]) -> Job | Draft:
+                # Here, after the ledger has been waited for: the next step is the POST.
+                if self._clock.steady() - begun > ANSWER_SECONDS - 1:
+                    raise Refused("This took too long.", "Nothing was bought: call again.")
+                if self._crew.in_flight.ending:
+                    raise Refused("This server is about to end.", "Nothing was bought: call again when it is back.")
                 known[:] = jobs
                 chosen = decide(draft, jobs, now, self._limits, busy)
-                if only_known and isinstance(chosen, Draft):
+                if isinstance(chosen, Draft) and not buy:
                     raise _NewJob
                 return chosen
 
-            if self._clock.steady() - begun > ANSWER_SECONDS - 1:
-                raise Refused("This took too long.", "Nothing was bought: call again.")
             # A call cancelled just now must not leave a row behind whose request was never sent.
             with anyio.CancelScope(shield=True):
                 job = await self._crew.ask(self._crew.ledger.open, draft, choose, now, now + SUBMIT_SECONDS)

@@ -7,7 +7,7 @@ from datetime import datetime
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger import OPEN, Draft, Job
 
-__all__ = ["Limits", "UncertainTwin", "decide", "is_recent", "seconds_left", "twins_of"]
+__all__ = ["DAY_SECONDS", "Limits", "UncertainTwin", "decide", "is_recent", "seconds_left", "twins_of"]
 
 DAY_SECONDS = 24 * 3600.0
 TWIN_SECONDS = 600.0

@@ -9,7 +9,7 @@ from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
 from refvideo_mcp.tools.answers import job_list, job_result, listed, news, progress_message, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
-from refvideo_mcp.tools.questions import Pictures, Roots, Saving, Twin, folders_of, granted, released
+from refvideo_mcp.tools.questions import Buying, Pictures, Roots, Saving, Twin, folders_of, granted, may_buy, released
 from refvideo_mcp.tools.spec_tool import begin
 from refvideo_mcp.tools.state import Ctx, ServerState, state_of
 
@@ -23,9 +23,10 @@ WORDS_OF_FILES = 7
 
 
 async def generate_reference_video(
-    call: GenerateCall, roots: Roots, pictures: Pictures, saving: Saving, twin: Twin, ctx: Ctx
+    call: GenerateCall, roots: Roots, pictures: Pictures, saving: Saving, twin: Twin, buying: Buying, ctx: Ctx
 ) -> Annotated[CallToolResult, JobAnswer]:
     begun = begin()
+    buy = may_buy(buying)
     jobs = state_of(ctx).jobs
     folders = folders_of(roots)
     if (
@@ -35,7 +36,13 @@ async def generate_reference_video(
     ):
         await jobs.permissions.allow_saving(folder)
     done = await jobs.submit(
-        call, roots=folders, key=call.idempotency_key, save_to=call.save_to, begun=begun, release=released(twin)
+        call,
+        roots=folders,
+        key=call.idempotency_key,
+        save_to=call.save_to,
+        begun=begun,
+        release=released(twin),
+        buy=buy,
     )
     joined = "An identical call had already started this job; nothing new was bought." if done.joined else ""
     names = listed([clean(path.name, 60) for path in done.sent], WORDS_OF_FILES)

@@ -6,16 +6,21 @@ from typing import Annotated
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
+from mcp.server.elicitation import AcceptedElicitation, CancelledElicitation, ElicitationResult
 from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve
 from mcp_types import ListRootsResult
+from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, Field
 
-from refvideo_mcp.errors import clean
+from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.spec import GenerateCall
+from refvideo_mcp.tools.spec_tool import arrived, last_question
 from refvideo_mcp.tools.state import Ctx, state_of
 
-__all__ = ["Pictures", "Release", "Roots", "Saving", "Twin", "folders_of", "granted", "released"]
+__all__ = ["Buying", "Pictures", "Roots", "Saving", "Twin", "folders_of", "granted", "may_buy", "released"]
+
+ASKS_BETWEEN_CALLS = "2026-07-28"
+CONFIRM_SECONDS = 25.0
 
 
 class Permission(BaseModel):
@@ -28,6 +33,16 @@ class Release(BaseModel):
     """The user's answer about a job whose submission was never answered."""
 
     send_again: bool = Field(description="Send it again? It may then be paid for twice.")
+
+
+class Purchase(BaseModel):
+    """The user's answer about what a job takes of the allowance."""
+
+    buy: bool = Field(description="Buy it?")
+
+
+class Joining(Purchase):
+    """Nobody was asked: the call joins an earlier job."""
 
 
 def granted(answer: ElicitationResult[Permission]) -> bool:
@@ -100,9 +115,54 @@ async def ask_about_twin(call: GenerateCall, roots: Roots, pictures: Pictures, c
 Twin = Annotated[ElicitationResult[Release], Resolve(ask_about_twin)]
 
 
+async def ask_before_buying(call: GenerateCall, roots: Roots, twin: Twin, ctx: Ctx) -> Purchase | Elicit[Purchase]:
+    """Ask the user before a video is bought, where they want to be asked."""
+    state = state_of(ctx)
+    if state.confirm_above is None or call.duration <= state.confirm_above or released(twin):
+        return Purchase(buy=True)
+    offer = await state.jobs.offer(call, folders_of(roots), key=call.idempotency_key, begun=arrived())
+    if not offer.buys:
+        return Joining(buy=False)
+    if not _can_ask(ctx):
+        raise Refused(
+            "The user wants to be asked before a video is bought (REFVIDEO_CONFIRM), and this client cannot ask.",
+            "Nothing was sent or bought. Tell the user: REFVIDEO_CONFIRM=never lets it go through.",
+        )
+    last_question(
+        CONFIRM_SECONDS,
+        Refused(
+            f"Nobody answered within {CONFIRM_SECONDS:.2g} s whether to buy this video (REFVIDEO_CONFIRM asks).",
+            "Nothing was sent or bought: ask the user, then call again.",
+        ),
+    )
+    left = f" {offer.seconds_left} s are left in today's allowance." if offer.seconds_left is not None else ""
+    return Elicit(f'Buy {call.duration} s of video at {call.resolution}: "{clean(call.prompt, 100)}"?{left}', Purchase)
+
+
+Buying = Annotated[ElicitationResult[Purchase], Resolve(ask_before_buying)]
+
+
+def may_buy(answer: ElicitationResult[Purchase]) -> bool:
+    """Whether something may be bought; False where nothing is to be.
+
+    Raises:
+        Refused: the user did not agree.
+    """
+    if isinstance(answer, AcceptedElicitation) and (answer.data.buy or isinstance(answer.data, Joining)):
+        return answer.data.buy
+    closed = isinstance(answer, CancelledElicitation)
+    raise Refused(
+        "The user closed the question without an answer." if closed else "The user said no.",
+        "Nothing was sent or bought. Do not call again unless they ask for it.",
+    )
+
+
 def _can_ask(ctx: Ctx) -> bool:
-    capabilities = ctx.client_capabilities
-    return capabilities is not None and capabilities.elicitation is not None
+    elicitation = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
+    if elicitation is None or (elicitation.form is None and elicitation.url is not None):
+        return False
+    # The older protocol asks while the call is open, which a stateless connection cannot carry.
+    return is_version_at_least(ctx.protocol_version or "", ASKS_BETWEEN_CALLS) or ctx.session.can_send_request
 
 
 def _listed(folders: Sequence[Path]) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -15,18 +16,40 @@ from pydantic import BaseModel, ConfigDict
 from refvideo_mcp.errors import Refused, RefvideoError, clean
 from refvideo_mcp.spec import SpecModel, portable_schema, read_arguments
 
-__all__ = ["SpecTool", "begin"]
+__all__ = ["SpecTool", "arrived", "begin", "last_question"]
 
 QUESTION_SECONDS = 40.0
 
-_questions: ContextVar[tuple[anyio.CancelScope, float]] = ContextVar("_questions")
+
+@dataclass
+class _Questions:
+    """What the user is asked during one call: until when, and what is said if they do not answer."""
+
+    scope: anyio.CancelScope
+    arrived: float
+    unanswered: Refused
+
+
+_questions: ContextVar[_Questions] = ContextVar("_questions")
+
+
+def arrived() -> float:
+    """The steady time at which the call arrived."""
+    return _questions.get().arrived
+
+
+def last_question(seconds: float, unanswered: Refused) -> None:
+    """Say that what is asked next is the last question, and that it waits so long only, where anything waits for it."""
+    questions = _questions.get()
+    questions.scope.deadline = min(questions.scope.deadline, anyio.current_time() + seconds)
+    questions.unanswered = unanswered
 
 
 def begin() -> float:
     """Say that the questions to the user are over and the tool's own work begins; the steady time the call arrived."""
-    scope, arrived = _questions.get()
-    scope.deadline = math.inf
-    return arrived
+    questions = _questions.get()
+    questions.scope.deadline = math.inf
+    return questions.arrived
 
 
 class SpecTool(Tool):
@@ -58,12 +81,14 @@ class SpecTool(Tool):
         state = context.request_context.lifespan_context
         try:
             call = read_arguments(self.spec, arguments)
-            with anyio.move_on_after(QUESTION_SECONDS) as questions:
-                _questions.set((questions, state.clock.steady()))
-                return await super().run({"call": call}, context, convert_result)
-            raise Refused(
+            unanswered = Refused(
                 "Nobody answered the question in time.", "Nothing was sent or bought: ask the user, then call."
             )
+            with anyio.move_on_after(QUESTION_SECONDS) as scope:
+                questions = _Questions(scope, state.clock.steady(), unanswered)
+                _questions.set(questions)
+                return await super().run({"call": call}, context, convert_result)
+            raise questions.unanswered
         except RefvideoError as error:
             return _spoken(error, state.sandbox)
         except UnexpectedToolError as error:

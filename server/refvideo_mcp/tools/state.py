@@ -16,6 +16,7 @@ class ServerState:
     """`account` is None while no key is set; `max_wait` is in seconds, None = by the client's name.
 
     `shows_paths` is False over HTTP, where paths are the server's and mean nothing to a caller.
+    `confirm_above` is in seconds of video, None = never.
     """
 
     account: Jobs | None
@@ -23,6 +24,7 @@ class ServerState:
     sandbox: bool = False
     max_wait: int | None = None
     shows_paths: bool = True
+    confirm_above: int | None = None
 
     @property
     def jobs(self) -> Jobs:

@@ -1,0 +1,43 @@
+"""What a call would buy, found out without buying it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refvideo_mcp.jobs.crew import Crew
+from refvideo_mcp.jobs.draft import prepare
+from refvideo_mcp.jobs.rules import DAY_SECONDS, Limits, decide, seconds_left
+from refvideo_mcp.ledger import Draft
+from refvideo_mcp.spec import ReferenceVideoRequest
+
+__all__ = ["Offer", "offer"]
+
+MOST_JOBS = 1000
+
+
+@dataclass(frozen=True)
+class Offer:
+    """`buys`: a new job, not one that the call would join. `seconds_left` before it; None = no limit."""
+
+    buys: bool
+    seconds_left: int | None
+
+
+async def offer(
+    crew: Crew,
+    limits: Limits,
+    busy: frozenset[str],
+    request: ReferenceVideoRequest,
+    roots: Sequence[Path],
+    key: str | None,
+) -> Offer:
+    """As `decide` would have it now.
+
+    Raises:
+        Refused: the call would be refused.
+    """
+    now = crew.clock.now()
+    draft = (await prepare(crew, request, roots, key=key)).draft
+    newest = await crew.ask(crew.ledger.newest, crew.account, MOST_JOBS)
+    known = [job.at(now) for job in newest if job.opened_at > now - DAY_SECONDS]
+    return Offer(isinstance(decide(draft, known, now, limits, busy), Draft), seconds_left(known, limits))
