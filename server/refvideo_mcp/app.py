@@ -15,6 +15,7 @@ from refvideo_mcp.images import Bucket, Grants, Images
 from refvideo_mcp.jobs import Clock, Crew, InFlight, Jobs, Limits, Permissions
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.player import ADDRESS, hide_from_others, player
+from refvideo_mcp.prompts import build_prompts
 from refvideo_mcp.router import Router, Timeouts
 from refvideo_mcp.settings import Settings, is_loopback
 from refvideo_mcp.tasks import JobTasks, Tasks
@@ -119,7 +120,7 @@ def build_server(
         async with parts as state:
             yield state
 
-    return MCPServer(
+    server = MCPServer(
         "refvideo",
         title="Reference to video",
         instructions=INSTRUCTIONS,
@@ -131,6 +132,9 @@ def build_server(
         log_level=settings.log_level.upper(),  # type: ignore[arg-type]  # read from a list of the same names
         lifespan=lifespan,
     )
+    for prompt in build_prompts():
+        server.add_prompt(prompt)
+    return server
 
 
 def _media_hosts(settings: Settings) -> list[str]:
