@@ -16,7 +16,7 @@ from command_line import run, running
 from refvideo_mcp import __version__
 from refvideo_mcp.cli import main
 
-COMMANDS = ["serve", "sandbox", "schemas", "demo", "release", "forget"]
+COMMANDS = ["serve", "sandbox", "schemas", "config", "demo", "release", "forget"]
 TOOL_SCHEMAS = Path(__file__).parents[1] / "tool_schemas"
 INITIALIZE = {
     "jsonrpc": "2.0",

@@ -65,6 +65,16 @@ def _parser() -> argparse.ArgumentParser:
     schemas.add_argument("--write", metavar="DIR", type=Path, help="write one JSON file per tool instead")
     schemas.set_defaults(run=_schemas)
 
+    config = _command(
+        commands.add_parser,
+        "config",
+        "Print what a client needs to start this server, and the file it belongs in.",
+        "refvideo-mcp config cursor",
+    )
+    clients = ("claude-desktop", "claude-code", "cursor", "vscode", "gemini-cli", "codex")
+    config.add_argument("client", metavar="CLIENT", choices=clients, help=", ".join(clients))
+    config.set_defaults(run=_config)
+
     demo = _command(
         commands.add_parser, "demo", "Make a video on the sandbox, as a client would.", "refvideo-mcp demo --out clips"
     )
@@ -132,6 +142,12 @@ def _schemas(options: argparse.Namespace) -> None:
     from refvideo_mcp.cli.schemas import schemas
 
     schemas(options.write)
+
+
+def _config(options: argparse.Namespace) -> None:
+    from refvideo_mcp.cli.config import config
+
+    config(options.client)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -1,14 +1,12 @@
 """`refvideo-mcp demo`: the main job on the sandbox, done as a user's client would do it."""
 
-import shlex
-import subprocess
 import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refvideo_mcp.cli.failed import Failed
+from refvideo_mcp.cli.installed import as_shell_line, server_command
 from refvideo_mcp.errors import Refused, clean
 
 if TYPE_CHECKING:
@@ -144,8 +142,5 @@ def _facts(video: Path) -> list[str]:
 
 
 def _command_to_paste() -> str:
-    """Registers this very installation, wherever the reader's assistant starts it from."""
-    installed = Path(sysconfig.get_path("scripts"), "refvideo-mcp.exe" if sys.platform == "win32" else "refvideo-mcp")
-    server = [str(installed)] if installed.exists() else [sys.executable, "-m", "refvideo_mcp"]
-    command = ["claude", "mcp", "add", "refvideo", "-e", "MYROUTER_API_KEY=sandbox", "--", *server]
-    return subprocess.list2cmdline(command) if sys.platform == "win32" else shlex.join(command)
+    add = ["claude", "mcp", "add", "refvideo", "-e", "MYROUTER_API_KEY=sandbox", "--"]
+    return as_shell_line([*add, *server_command()])
