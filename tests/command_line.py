@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "refvideo_mcp"]
 
@@ -18,12 +19,18 @@ def environment(**settings: str) -> dict[str, str]:
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """The command, run to its end, with nothing on its stdin."""
+    return run_in(Path.cwd(), *arguments, **settings)
+
+
+def run_in(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """The same, from a folder."""
     return subprocess.run(
         [*COMMAND, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
         env=environment(**settings),
+        cwd=folder,
         timeout=120,
         check=False,
     )
@@ -31,14 +38,24 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def running(
-    *arguments: str, stdin: int = subprocess.PIPE, stdout: int = subprocess.PIPE
+    *arguments: str,
+    stdin: int = subprocess.PIPE,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    settings: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The command under way; ended with the block, or after a minute, so that a test never reads for ever."""
     # Where SIGINT is ignored, as in a shell's background job, children would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
-            [*COMMAND, *arguments], env=environment(), stdin=stdin, stdout=stdout, stderr=subprocess.PIPE
+            [*COMMAND, *arguments],
+            env=environment(**settings or {}),
+            cwd=folder,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
         )
     finally:
         signal.signal(signal.SIGINT, before)

@@ -16,7 +16,19 @@ from command_line import run, running
 from refvideo_mcp import __version__
 from refvideo_mcp.cli import main
 
-COMMANDS = ["serve", "sandbox", "schemas", "config", "demo", "release", "forget"]
+COMMANDS = [
+    "serve",
+    "generate",
+    "result",
+    "list",
+    "save",
+    "sandbox",
+    "schemas",
+    "config",
+    "demo",
+    "release",
+    "forget",
+]
 TOOL_SCHEMAS = Path(__file__).parents[1] / "tool_schemas"
 INITIALIZE = {
     "jsonrpc": "2.0",
@@ -69,9 +81,9 @@ def test_version_is_the_package_s_own() -> None:
 
 
 def test_an_unknown_command_is_wrong_usage() -> None:
-    found = run("generate")
+    found = run("create")
     assert (found.returncode, found.stdout) == (2, "")
-    assert "generate" in found.stderr
+    assert "create" in found.stderr
     assert "Traceback" not in found.stderr
 
 

@@ -12,8 +12,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from command_line import run
-from refvideo_mcp.cli import installed
-from refvideo_mcp.cli.config import CLIENTS, config
+from refvideo_mcp.cli import installed, main
+from refvideo_mcp.cli.config import CLIENTS
 
 COMMAND = str(Path(sys.executable).parent / "refvideo-mcp")
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="quotes as a POSIX shell does")
@@ -84,7 +84,7 @@ def test_the_file_it_belongs_in_is_named(
     client: str, platform: str, file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    config(client)
+    main(["config", client])
     told = capsys.readouterr().err
     assert f" {file}" in told
     assert CLIENTS[client].title in told
@@ -97,7 +97,7 @@ def test_a_path_of_any_letters_is_pasted_whole(
     monkeypatch.setattr(sys, "executable", command)
     monkeypatch.setattr("sysconfig.get_path", lambda name: "/nowhere")  # then Python itself is what is started
     for client, read in (("cursor", json.loads), ("codex", tomllib.loads)):
-        config(client)
+        main(["config", client])
         answer: dict[str, Any] = read(capsys.readouterr().out)
         (servers,) = answer.values()
         assert (servers["refvideo"]["command"], servers["refvideo"]["args"]) == (command, ["-m", "refvideo_mcp"])

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import refvideo_mcp.settings
+from refvideo_mcp.cli.exit_codes import in_words
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +41,12 @@ def test_the_command_table_names_every_command() -> None:
     commands = set(re.findall(r"^    (\w+) ", shown, re.MULTILINE))
     documented = {name for row in rows("Commands") for name in re.findall(r"refvideo-mcp (\w+)`", row[0])}
     assert documented == commands
+
+
+def test_the_exit_codes_are_documented_as_help_tells_them() -> None:
+    table = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8").split("\n## Exit codes\n")[1]
+    documented = re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE)
+    assert "; ".join(f"{code} = {meaning}" for code, meaning in documented) == in_words()
 
 
 def test_there_are_exactly_two_setup_commands() -> None:

@@ -1,5 +1,6 @@
 """`refvideo-mcp config CLIENT`: what a client needs to start this server, and the file it belongs in. Edits nothing."""
 
+import argparse
 import json
 import sys
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any
 
 from refvideo_mcp.cli.installed import as_shell_line, server_command
 
-__all__ = ["CLIENTS", "config"]
+__all__ = ["CLIENTS", "add_options", "run"]
 
 NAME = "refvideo"
 KEY = "MYROUTER_API_KEY"
@@ -56,11 +57,15 @@ CLIENTS = {
 }
 
 
-def config(client: str) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("client", metavar="CLIENT", choices=CLIENTS, help=", ".join(CLIENTS))
+
+
+def run(options: argparse.Namespace) -> None:
     """Print the snippet or the command on stdout, and where it goes on stderr."""
-    sys.stderr.write(_advice(client, sys.platform))
+    sys.stderr.write(_advice(options.client, sys.platform))
     sys.stderr.flush()
-    print(_snippet(client, server_command()))
+    print(_snippet(options.client, server_command()))
 
 
 def _advice(client: str, platform: str) -> str:

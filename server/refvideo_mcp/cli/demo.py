@@ -1,5 +1,6 @@
 """`refvideo-mcp demo`: the main job on the sandbox, done as a user's client would do it."""
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -12,28 +13,32 @@ from refvideo_mcp.errors import Refused, clean
 if TYPE_CHECKING:
     from refvideo_mcp.cli.screen import Screen
 
-__all__ = ["demo"]
+__all__ = ["add_options", "run"]
 
 PROMPT = "@fox follows @lantern home, slow dolly in"
 # With this seed the clip's accents are the colours of the two drawings.
 ORDER = {"duration": 5, "resolution": "720p", "bgm": True, "seed": 33311}
 
 
-def demo(prompt: str | None, images: list[str], out: Path, *, crash: bool = False) -> int:
-    """Make one video in `out` and show it. `images` are `ID=PATH`; without any, two pictures are drawn. With
-    `crash` the server is killed half-way.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prompt", help="what happens; name the subjects as @id")
+    parser.add_argument("--image", metavar="ID=PATH", action="append", help="a reference picture; repeat for more")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("refvideo-demo"), help="default: %(default)s")
+    parser.add_argument("--crash", action="store_true", help="kill the server half-way and show that nothing is lost")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make one video and show it. Without any image, two pictures are drawn.
 
     Raises:
         Refused: an image is none.
     """
     try:
-        _show(prompt, images, out, crash=crash)
+        _show(options.prompt, options.image or [], options.out, crash=options.crash)
     except Failed as error:
         return _told(str(error))
     except OSError as error:
         return _told(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 
@@ -49,16 +54,24 @@ def _show(prompt: str | None, images: list[str], out: Path, *, crash: bool) -> N
     subjects = _own_subjects(images)
     if not prompt:
         prompt = f"{' and '.join(f'@{i}' for i in subjects)} look around, slow dolly in" if subjects else PROMPT
-    screen = Screen()
+    screen = Screen(sys.stdout, len("generate_reference_video"))
+    screen.line("refvideo-mcp demo", "bold", "  Pictures become a video. Simulated router: nothing is paid.")
+    screen.line()
     out = out.expanduser().absolute()
     out.mkdir(parents=True, exist_ok=True)
     subjects = subjects or _drawn_subjects(out)
     screen.done("pictures", ", ".join(shown(picture) for views in subjects.values() for picture in views))
     order = {"prompt": prompt, "subjects": [{"id": i, "images": views} for i, views in subjects.items()], **ORDER}
     video = _make_video(order, out, screen, crash=crash)
-    screen.video(video, _facts(video))
-    first = next(iter(subjects.values()))[0]
-    screen.next_steps(_command_to_paste(), f"Make a video of {first}: it winks at the camera.")
+    screen.line()
+    screen.line(f"  {shown(str(video))}", f"bold link {video.as_uri()}")
+    for fact in _facts(video):
+        screen.line(f"  {fact}")
+    screen.line()
+    screen.line("Your own assistant can do it too. For Claude Code, paste:")
+    screen.line(f"  {_command_to_paste()}", "cyan")
+    screen.line("Then say:")
+    screen.line(f"  Make a video of {next(iter(subjects.values()))[0]}: it winks at the camera.", "cyan")
 
 
 def _own_subjects(images: list[str]) -> dict[str, list[str]]:

@@ -1,19 +1,17 @@
-"""What the demo shows: a live bar on a terminal, plain lines elsewhere."""
+"""What a command shows while it works: a live bar on a terminal, plain lines elsewhere."""
 
 import io
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 __all__ = ["Screen", "shown"]
-
-_NAME_WIDTH = len("generate_reference_video")
 
 
 def shown(path: str) -> str:
@@ -25,23 +23,34 @@ def shown(path: str) -> str:
 
 
 class Screen:
-    """Tells what happens, step by step, on stdout."""
+    """Tells what happens, step by step, on `stream`; `width` is that of the longest step's name."""
 
-    def __init__(self) -> None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
+    def __init__(self, stream: TextIO, width: int) -> None:
+        if isinstance(stream, io.TextIOWrapper):
             # A prompt may hold letters that this terminal cannot write.
-            sys.stdout.reconfigure(errors="replace")
+            stream.reconfigure(errors="replace")
         # Not rich's own idea of a terminal: FORCE_COLOR would move the cursor about in a log file.
-        self._console = Console(force_terminal=sys.stdout.isatty(), highlight=False)
+        self._console = Console(file=stream, force_terminal=stream.isatty(), highlight=False)
         self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal
         self._writes_symbols = self._console.encoding.startswith("utf")
-        self._print("refvideo-mcp demo", "bold", "  Pictures become a video. Simulated router: nothing is paid.")
-        self._print()
+        self._name_width = width
+        self.columns = self._console.width
 
     def done(self, step: str, result: str) -> None:
         """A step that went well."""
-        mark = "✓" if self._writes_symbols else "*"
-        self._print(f"  {mark} ", "green", f"{step:<{_NAME_WIDTH}}  ", "", result, "dim")
+        self._step("✓", "*", "green", step, result)
+
+    def failed(self, step: str, result: str) -> None:
+        """A step that went wrong."""
+        self._step("✗", "x", "red", step, result)
+
+    def noted(self, step: str, result: str) -> None:
+        """What is neither good nor bad."""
+        self._step("\N{EN DASH}", "-", "yellow", step, result)
+
+    def _step(self, symbol: str, plain: str, style: str, step: str, result: str) -> None:
+        mark = symbol if self._writes_symbols else plain
+        self.line(f"  {mark} ", style, f"{step:<{self._name_width}}  ", "", result, "dim")
 
     @contextmanager
     def waiting(self, step: str) -> Iterator[Callable[[str], None]]:
@@ -52,7 +61,7 @@ class Screen:
             def write(message: str) -> None:
                 nonlocal said
                 if message != said:
-                    self._print(f"    {step:<{_NAME_WIDTH}}  {message}")
+                    self.line(f"    {step:<{self._name_width}}  {message}")
                 said = message
 
             yield write
@@ -60,7 +69,7 @@ class Screen:
         columns = (
             TextColumn(" "),
             SpinnerColumn("dots" if self._writes_symbols else "line", style="cyan"),
-            TextColumn(f"{step:<{_NAME_WIDTH}} "),
+            TextColumn(f"{step:<{self._name_width}} "),
             BarColumn(18, complete_style="cyan", finished_style="cyan", pulse_style="cyan"),
             TextColumn("[dim]{task.description}"),
             TimeElapsedColumn(),
@@ -76,22 +85,7 @@ class Screen:
 
             yield show
 
-    def video(self, path: Path, facts: list[str]) -> None:
-        """The end of the job: where the file is, and what is in it."""
-        self._print()
-        self._print(f"  {shown(str(path))}", f"bold link {path.as_uri()}")
-        for fact in facts:
-            self._print(f"  {fact}")
-
-    def next_steps(self, command: str, request: str) -> None:
-        """What to do with it."""
-        self._print()
-        self._print("Your own assistant can do it too. For Claude Code, paste:")
-        self._print(f"  {command}", "cyan")
-        self._print("Then say:")
-        self._print(f"  {request}", "cyan")
-
-    def _print(self, *parts: str) -> None:
+    def line(self, *parts: str) -> None:
         """Text, style, text, style, …; one line, however long, so that it can be copied whole."""
         line = Text()
         for text, style in zip(parts[::2], [*parts[1::2], ""], strict=False):

@@ -13,11 +13,12 @@ import anyio.abc
 from refvideo_mcp.errors import Refused, UnknownTask, clean
 from refvideo_mcp.jobs.callers import Callers
 from refvideo_mcp.jobs.crew import Crew
-from refvideo_mcp.jobs.draft import prepare
+from refvideo_mcp.jobs.draft import Prepared, prepare
 from refvideo_mcp.jobs.offer import Offer, offer
 from refvideo_mcp.jobs.opening import ANSWER_SECONDS, Opening
 from refvideo_mcp.jobs.outcomes import bought, unanswered, unknown
 from refvideo_mcp.jobs.rules import Limits, is_recent, seconds_left, twins_of
+from refvideo_mcp.jobs.saving import save_again
 from refvideo_mcp.jobs.sight import Sight
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
@@ -103,12 +104,13 @@ class Jobs:
         begun: float | None = None,
         release: bool = False,
         buy: bool = True,
+        on_opened: Callable[[Job], None] | None = None,
     ) -> Submission:
         """Send one job, at most once, and follow it from then on. Answers within 45 s of `begun` (steady time).
 
         The job is `submitting` if the router has not answered by then: its POST goes on. `roots` are the client's
         folders. `release`: the user said that an identical job whose answer was lost may be sent again. Without `buy`
-        it only joins an earlier job.
+        it only joins an earlier job. `on_opened` gets the job as soon as it is remembered, before it is sent.
 
         Raises:
             Refused: nothing was bought: a picture, the allowance, the ledger. UncertainTwin: only the user may go on.
@@ -126,6 +128,8 @@ class Jobs:
         opened = await self._opening.open(prepared, begun, buy=buy)
         job = opened.job
         joined = job.id != draft.id
+        if on_opened is not None:
+            on_opened(job)
         try:
             if joined:
                 watch = self._watches.of(job)
@@ -144,6 +148,28 @@ class Jobs:
         now_known = [answer, *(k for k in opened.known if k.id != answer.id)]
         sent = () if joined else prepared.sent
         return Submission(answer, joined, seconds_left(now_known, self._limits), sent)
+
+    async def draft(
+        self, request: ReferenceVideoRequest, *, roots: Sequence[Path] = (), save_to: str | None = None
+    ) -> Prepared:
+        """What `submit` would send. Nothing is sent or remembered.
+
+        Raises:
+            Refused: a picture or `save_to` cannot be used.
+        """
+        return await prepare(self._crew, request, roots, save_to=save_to)
+
+    async def save(self, handle: str, to: str | None = None, roots: Sequence[Path] = ()) -> Job:
+        """Fetch a finished video once more, by a fresh link, to a new file; `to` is a folder or an .mp4 path.
+
+        Raises:
+            Refused: `to` cannot be used, or there is no video yet.
+            UnknownTask: neither we nor the router know the job.
+            Rejected: the router refuses to tell, or the job failed.
+            Unavailable: it could not be fetched or stored.
+        """
+        destination = await self.permissions.destination(to, roots) if to else None
+        return await save_again(self._crew, await self._known(handle) or self._adopted(handle), destination)
 
     async def wait(
         self, handle: str, seconds: float, on_progress: OnProgress | None = None, *, tell: bool = True
@@ -287,25 +313,38 @@ class Jobs:
             if report is not None:
                 await report()
 
-    async def _found(self, handle: str) -> Watch:
+    async def _known(self, handle: str) -> Job | None:
+        """What the ledger knows of a job, if it can be read: a paid job can still be asked for without it."""
         account = self._crew.account
-        known: Job | None = None
         try:
             known = await self._crew.ask(self._crew.ledger.find, account, handle)
             if known is None and await self._crew.ask(self._crew.ledger.is_foreign, account, handle):
                 raise await self._unknown(handle)
         except Refused:
-            pass  # a paid job can still be read without the ledger
-        now = self._clock.now()
+            return None
+        return known
+
+    async def _found(self, handle: str) -> Watch:
+        known = await self._known(handle)
         if known is not None:
-            return self._watches.of(known.at(now))
+            return self._watches.of(known.at(self._clock.now()))
         watched = self._watches.named(handle)
         if watched is not None and not isinstance(watched.trouble, UnknownTask):
             return self._watches.of(watched.job)
-        adopted = Job(
-            uuid.uuid4().hex, account, state="processing", task_id=handle, opened_at=now, changed_at=now, delivered=True
+        return self._watches.follow(self._adopted(handle), known=False)
+
+    def _adopted(self, task_id: str) -> Job:
+        """A job that another program submitted."""
+        account, now = self._crew.account, self._clock.now()
+        return Job(
+            uuid.uuid4().hex,
+            account,
+            state="processing",
+            task_id=task_id,
+            opened_at=now,
+            changed_at=now,
+            delivered=True,
         )
-        return self._watches.follow(adopted, known=False)
 
     async def _unknown(self, handle: str) -> UnknownTask:
         try:

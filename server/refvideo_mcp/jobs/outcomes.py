@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from refvideo_mcp.errors import (
+    REASONS,
     UNCERTAIN_ADVICE,
     RefvideoError,
     Rejected,
@@ -14,7 +15,7 @@ from refvideo_mcp.errors import (
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.ledger import Job
 
-__all__ = ["bought", "unanswered", "unknown"]
+__all__ = ["bought", "failure", "unanswered", "unknown"]
 
 
 def bought(watch: Watch, host: str) -> Job:
@@ -32,6 +33,15 @@ def bought(watch: Watch, host: str) -> Job:
     if job.state == "uncertain":
         raise Uncertain(f"{job.reason} (Job {job.key}.)", UNCERTAIN_ADVICE.format(host=host))
     return job
+
+
+def failure(job: Job, host: str) -> Rejected:
+    """Why a failed job failed, and what to change."""
+    return Rejected(
+        f'Job {job.handle} failed: "{clean(job.reason or "", 150)}".',
+        REASONS.get(job.reason or "", REASONS["TASK_FAILED"]).format(host=host),
+        task_id=job.task_id,
+    )
 
 
 def unanswered(watch: Watch, now: float) -> RefvideoError:

@@ -3,13 +3,12 @@
 from mcp_types import ToolAnnotations
 
 from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, PieceCall, ResultCall, VideoPiece
-from refvideo_mcp.tools.answers import progress_message
 from refvideo_mcp.tools.apps import read_video_piece
 from refvideo_mcp.tools.calls import answer_about, generate_reference_video, get_task_result, list_reference_videos
 from refvideo_mcp.tools.spec_tool import SpecTool
 from refvideo_mcp.tools.state import ServerState
 
-__all__ = ["INSTRUCTIONS", "ServerState", "answer_about", "build_tools", "progress_message"]
+__all__ = ["INSTRUCTIONS", "ServerState", "answer_about", "build_tools"]
 
 INSTRUCTIONS = (
     "Makes short videos that keep the people or things of reference pictures. Two steps: "

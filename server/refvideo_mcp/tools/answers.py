@@ -9,11 +9,11 @@ from pathlib import Path
 import anyio
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 
-from refvideo_mcp.errors import REASONS, clean
+from refvideo_mcp.errors import clean
+from refvideo_mcp.jobs import answer_of, answers_of, failure, is_lost, loss, opened, trouble_of
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.spec import JobAnswer, JobList, JobSummary, VideoAnswer
 
-__all__ = ["job_list", "job_result", "listed", "news", "progress_message", "without_paths"]
+__all__ = ["job_list", "job_result", "listed", "news", "without_paths"]
 
 RESOURCE_LINKS_SINCE = "2025-06-18"
 # A text is read by every agent, whatever its window. The structure is not cut.
@@ -43,23 +43,11 @@ async def job_result(
         content.append(ResourceLink(type="resource_link", uri=file.as_uri(), name=file.name, mime_type=mime))
     if picture:
         content.append(picture)
-    answer = JobAnswer(
-        **_name(job),
-        state=job.state,
-        progress_percent=None if job.ended else job.progress_percent,
-        eta_seconds=None if job.ended else job.eta_seconds,
-        raw_status=clean(job.raw_status, 80) if job.raw_status else None,
-        reason=_reason(job),
-        seed=job.seed,
-        preview=job.preview,
-        videos=_videos(job) or None,
-        warnings=[*filter(None, [_trouble(job)]), *job.warnings] or None,
-        next_step=sign + f"{before} {next_step}".strip(),
-    )
+    answer = answer_of(job, sign + f"{before} {next_step}".strip())
     return CallToolResult(
         content=content,
         structured_content=answer.model_dump(mode="json", exclude_none=True),
-        is_error=job.state == "failed" or _is_lost(job),
+        is_error=job.state == "failed" or is_lost(job),
     )
 
 
@@ -68,7 +56,7 @@ def job_list(jobs: Sequence[Job], *, sign: str, after: str = "") -> CallToolResu
     next_step = "get_task_result with a task_id waits for that job or gives its link." if jobs else "Nothing to do."
     next_step = f"{next_step} {after}".strip()
     lines = [_count(len(jobs)), *map(_line, jobs), next_step]
-    answer = JobList(jobs=[_summary(job) for job in jobs], next_step=sign + next_step)
+    answer = answers_of(jobs, sign + next_step)
     return CallToolResult(
         content=[TextContent(type="text", text=sign + "\n".join(lines))],
         structured_content=answer.model_dump(mode="json", exclude_none=True),
@@ -114,11 +102,6 @@ def without_paths(job: Job) -> Job:
     return replace(job, saved_to=None, not_saved=None, preview=None)
 
 
-def progress_message(job: Job) -> str:
-    percent = f", {job.progress_percent} %" if job.progress_percent and not job.ended else ""
-    return f"{job.state}{percent}" if job.state != "succeeded" else "succeeded, saving the video"
-
-
 def _told(job: Job) -> tuple[str, str]:
     """What happened, and what to do next."""
     match job.state:
@@ -127,8 +110,8 @@ def _told(job: Job) -> tuple[str, str]:
                 f"Done: the video is saved at {job.saved_to} (job {job.handle}).",
                 "Tell the user where the file is.",
             )
-        case "succeeded" if _is_lost(job):
-            return f"Job {job.handle} succeeded, but {_loss(job)}.", "Tell the user. Only a new job makes it again."
+        case "succeeded" if is_lost(job):
+            return f"Job {job.handle} succeeded, but {loss(job)}.", "Tell the user. Only a new job makes it again."
         case "succeeded":
             video = job.videos[0]
             until = f"{datetime.fromtimestamp(video.expires_at, UTC):%H:%M} UTC"
@@ -137,8 +120,8 @@ def _told(job: Job) -> tuple[str, str]:
                 "Give the user this link now. Call get_task_result again for a fresh one.",
             )
         case "failed":
-            advice = REASONS.get(job.reason or "", REASONS["TASK_FAILED"]).format(host="the router")
-            return f'Job {job.handle} failed: "{_cut(clean(job.reason or ""), WORDS_OF_OTHERS)}".', advice
+            error = failure(job, "the router")
+            return error.happened, error.advice
         case "submitting":
             return (
                 f"The router has not answered the submission yet (idempotency_key {job.key}); it goes on.",
@@ -153,41 +136,14 @@ def _told(job: Job) -> tuple[str, str]:
             )
 
 
-def _name(job: Job) -> dict[str, str]:
-    """The field of an answer that holds what the job can be asked for by."""
-    return {"task_id" if job.handle == job.task_id else "idempotency_key": job.handle}
-
-
 def _note(job: Job) -> str:
     """What else the user should know, most important first."""
-    if trouble := _trouble(job):
+    if trouble := trouble_of(job):
         return trouble
     if job.ended or not job.warnings:
         return ""
     more = f" (+{len(job.warnings) - 1} more notes.)" if len(job.warnings) > 1 else ""
     return f"Note: {job.warnings[0]}{more}"
-
-
-def _reason(job: Job) -> str | None:
-    """Why there is no video."""
-    if _is_lost(job):
-        return _loss(job)
-    return clean(job.reason) if job.reason else None
-
-
-def _loss(job: Job) -> str:
-    died = datetime.fromtimestamp(job.expired_at or 0, UTC)
-    return f"its video expired (found dead on {died:%Y-%m-%d %H:%M} UTC) before a copy was saved"
-
-
-def _trouble(job: Job) -> str | None:
-    """Why a video that there is could not be put on disk."""
-    return None if job.saved_to or _is_lost(job) else job.not_saved
-
-
-def _is_lost(job: Job) -> bool:
-    """Whether even a fresh link was dead, and no copy was made."""
-    return job.expired_at is not None and not job.saved_to
 
 
 async def _preview(path: str) -> ImageContent | None:
@@ -198,37 +154,8 @@ async def _preview(path: str) -> ImageContent | None:
     return ImageContent(type="image", data=base64.b64encode(content).decode(), mime_type="image/jpeg")
 
 
-def _videos(job: Job) -> list[VideoAnswer]:
-    if _is_lost(job):
-        return []
-    return [
-        VideoAnswer(
-            url=video.url,
-            expires_at=datetime.fromtimestamp(video.expires_at, UTC).isoformat(timespec="seconds"),
-            type=video.type,
-            saved_to=job.saved_to if place == 0 else None,
-        )
-        for place, video in enumerate(job.videos)
-    ]
-
-
-def _summary(job: Job) -> JobSummary:
-    return JobSummary(
-        **_name(job),
-        state=job.state,
-        submitted_at=_when(job),
-        prompt=clean(job.prompt, 80) if job.prompt else None,
-        saved_to=job.saved_to,
-        reason=clean(job.reason, 160) if job.reason else None,
-    )
-
-
 def _line(job: Job) -> str:
     prompt = f' "{clean(job.prompt, 60)}"' if job.prompt else ""
     reason = f": {clean(job.reason, 60)}" if job.reason and job.state != "uncertain" else ""
     end = f" -> {job.saved_to}" if job.saved_to else reason
-    return f"{_when(job)} {job.state} {job.handle}{prompt}{end}"
-
-
-def _when(job: Job) -> str:
-    return datetime.fromtimestamp(job.opened_at).astimezone().isoformat(timespec="seconds")
+    return f"{opened(job).isoformat(timespec='seconds')} {job.state} {job.handle}{prompt}{end}"

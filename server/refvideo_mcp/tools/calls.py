@@ -5,9 +5,10 @@ from typing import Annotated
 from mcp_types import CallToolResult
 
 from refvideo_mcp.errors import clean
+from refvideo_mcp.jobs import progress_message
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
-from refvideo_mcp.tools.answers import job_list, job_result, listed, news, progress_message, without_paths
+from refvideo_mcp.tools.answers import job_list, job_result, listed, news, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
 from refvideo_mcp.tools.questions import Buying, Pictures, Roots, Saving, Twin, folders_of, granted, may_buy, released
 from refvideo_mcp.tools.spec_tool import begin

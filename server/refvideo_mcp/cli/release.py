@@ -1,5 +1,7 @@
-"""`refvideo-mcp release` and `refvideo-mcp forget`: what people may do to the ledger."""
+"""`refvideo-mcp release`: the user, and only the user, lets an uncertain job be sent again."""
 
+import argparse
+import os
 import sys
 import time
 from datetime import datetime
@@ -8,18 +10,21 @@ from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.settings import Settings
 
-__all__ = ["forget", "release"]
-
-DAY_SECONDS = 24 * 3600.0
+__all__ = ["add_options", "run"]
 
 
-def release(settings: Settings, key: str) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("key", metavar="KEY", help="the job, as the error or the list names it")
+
+
+def run(options: argparse.Namespace) -> None:
     """Let an uncertain job be sent again, if the person at the terminal says so.
 
     Raises:
         Refused: there is no terminal to ask on, or no such job.
     """
-    ledger = Ledger(settings.database)
+    key: str = options.key
+    ledger = Ledger(Settings.read(os.environ).database)
     try:
         now = time.time()
         known = [job.at(now) for job in ledger.named(key)]
@@ -36,7 +41,6 @@ def release(settings: Settings, key: str) -> int:
                 print("Left as it is.")
     finally:
         ledger.close()
-    return 0
 
 
 def _confirmed(job: Job) -> bool:
@@ -49,16 +53,3 @@ def _confirmed(job: Job) -> bool:
         file=sys.stderr,
     )
     return input("Type yes to release it: ").strip().lower() == "yes"
-
-
-def forget(settings: Settings, days: float) -> int:
-    """Remove ended jobs older than `days` from the ledger. What was saved on disk stays."""
-    if days < 1:
-        raise Refused("--older-than must be at least 1: the last day counts for the allowance.")
-    ledger = Ledger(settings.database)
-    try:
-        count = ledger.forget(time.time() - days * DAY_SECONDS)
-    finally:
-        ledger.close()
-    print(f"Forgot {count} job{'' if count == 1 else 's'}. Saved videos stay where they are.")
-    return 0

@@ -1,0 +1,89 @@
+"""What became of a job, for people and for scripts, and the exit code that says it."""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from refvideo_mcp.cli.exit_codes import DONE, FAILED, NOT_OVER
+from refvideo_mcp.cli.screen import Screen
+from refvideo_mcp.cli.voice import to_people
+from refvideo_mcp.jobs import answer_of, failure, is_lost, progress_message
+from refvideo_mcp.ledger import Job
+
+__all__ = ["print_job", "print_json"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`result` is what a script wants of the job, the video's path or link; "" where there is none."""
+
+    code: int
+    happened: str
+    next_step: str
+    result: str = ""
+
+
+def print_job(job: Job, screen: Screen, *, as_json: bool, sign: str) -> int:
+    """Say what became of the job, its result alone on stdout and last; the exit code that says the same."""
+    if job.preview and not Path(job.preview).is_file():
+        job = replace(job, preview=None)  # the cache was cleared, or was a sandbox's own
+    outcome = _outcome(job)
+    if as_json:
+        print_json(answer_of(job, sign + outcome.next_step))
+        return outcome.code
+    tell = {DONE: screen.done, FAILED: screen.failed, NOT_OVER: screen.noted}[outcome.code]
+    tell("video", sign + outcome.happened)
+    if job.preview:
+        screen.done("preview", job.preview)
+    if outcome.result:
+        print(outcome.result, flush=True)
+    else:
+        screen.line(f"refvideo-mcp: {outcome.next_step}")
+    return outcome.code
+
+
+def print_json(answer: BaseModel) -> None:
+    # In ASCII, which every terminal and pipe can carry.
+    print(json.dumps(answer.model_dump(mode="json", exclude_none=True), indent=2))
+
+
+def _outcome(job: Job) -> Outcome:
+    match job.state:
+        case "succeeded" if job.saved_to:
+            return Outcome(DONE, f"succeeded{_after(job)}", f"The video is at {job.saved_to}.", job.saved_to)
+        case "succeeded" if is_lost(job):
+            found = f"{datetime.fromtimestamp(job.expired_at or 0):%Y-%m-%d %H:%M}"
+            return Outcome(
+                FAILED,
+                f"succeeded, but it expired (found dead on {found}) before a copy was saved",
+                "Only a new job makes it again.",
+            )
+        case "succeeded":
+            link = job.videos[0]
+            until = f"the link dies about {datetime.fromtimestamp(link.expires_at):%H:%M}"
+            return Outcome(
+                FAILED if job.not_saved else DONE,
+                f"succeeded{_after(job)}; {until}. {to_people(job.not_saved or '')}".rstrip(),
+                f"refvideo-mcp save {job.handle} --to FOLDER saves it, by a fresh link.",
+                link.url,
+            )
+        case "failed":
+            error = failure(job, "the router")
+            return Outcome(FAILED, error.happened, to_people(error.advice))
+        case "submitting":
+            return Outcome(
+                NOT_OVER,
+                "the router has not answered the submission yet",
+                f"Do not submit it again. What became of it: refvideo-mcp result {job.handle}",
+            )
+        case _:
+            return Outcome(
+                NOT_OVER, progress_message(job), f"To wait for it and save it: refvideo-mcp result {job.handle}"
+            )
+
+
+def _after(job: Job) -> str:
+    return f" after {job.changed_at - job.opened_at:.0f} s" if job.request else ""

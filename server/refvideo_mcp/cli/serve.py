@@ -1,0 +1,37 @@
+"""`refvideo-mcp serve`, and `refvideo-mcp` alone."""
+
+import argparse
+import os
+
+from refvideo_mcp.errors import Refused
+from refvideo_mcp.settings import Settings
+
+__all__ = ["add_options", "run"]
+
+HTTP_PORT = 8766
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sandbox", action="store_true", help="simulate the router in this process; nothing is paid")
+    parser.add_argument("--output-dir", metavar="DIR", help="where finished videos go; 'off' = do not save")
+    parser.add_argument("--http", action="store_true", help="serve Streamable HTTP instead, to this machine only")
+    parser.add_argument("--port", type=int, help=f"port of --http (default {HTTP_PORT}); 0 takes a free one")
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.port is not None and not options.http:
+        raise Refused("--port is for --http.")
+    settings = Settings.read(os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http)
+    if not options.http:
+        from refvideo_mcp.stdio import serve
+
+        serve(settings)
+        return
+    from refvideo_mcp.http import serve as serve_http
+
+    port = HTTP_PORT if options.port is None else options.port
+    try:
+        serve_http(settings, port)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "there is no such port"
+        raise Refused(f"127.0.0.1:{port} cannot be listened on: {reason}.", "Choose another --port.") from error

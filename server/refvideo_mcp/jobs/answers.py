@@ -1,0 +1,93 @@
+"""Jobs in the answer shape of the spec, for every door alike. What to do next is said by the door."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from refvideo_mcp.errors import clean
+from refvideo_mcp.ledger import Job
+from refvideo_mcp.spec import JobAnswer, JobList, JobSummary, VideoAnswer
+
+__all__ = ["answer_of", "answers_of", "is_lost", "loss", "opened", "progress_message", "trouble_of"]
+
+
+def answer_of(job: Job, next_step: str) -> JobAnswer:
+    return JobAnswer(
+        **_name(job),
+        state=job.state,
+        progress_percent=None if job.ended else job.progress_percent,
+        eta_seconds=None if job.ended else job.eta_seconds,
+        raw_status=clean(job.raw_status, 80) if job.raw_status else None,
+        reason=_reason(job),
+        seed=job.seed,
+        preview=job.preview,
+        videos=_videos(job) or None,
+        warnings=[*filter(None, [trouble_of(job)]), *job.warnings] or None,
+        next_step=next_step,
+    )
+
+
+def answers_of(jobs: Sequence[Job], next_step: str) -> JobList:
+    return JobList(jobs=[_summary(job) for job in jobs], next_step=next_step)
+
+
+def progress_message(job: Job) -> str:
+    percent = f", {job.progress_percent} %" if job.progress_percent and not job.ended else ""
+    return f"{job.state}{percent}" if job.state != "succeeded" else "succeeded, saving the video"
+
+
+def is_lost(job: Job) -> bool:
+    """Whether even a fresh link was dead, and no copy was made."""
+    return job.expired_at is not None and not job.saved_to
+
+
+def loss(job: Job) -> str:
+    """How a lost video was lost."""
+    died = datetime.fromtimestamp(job.expired_at or 0, UTC)
+    return f"its video expired (found dead on {died:%Y-%m-%d %H:%M} UTC) before a copy was saved"
+
+
+def trouble_of(job: Job) -> str | None:
+    """Why a video that there is could not be put on disk."""
+    return None if job.saved_to or is_lost(job) else job.not_saved
+
+
+def opened(job: Job) -> datetime:
+    """When the job was opened, in local time."""
+    return datetime.fromtimestamp(job.opened_at).astimezone()
+
+
+def _name(job: Job) -> dict[str, str]:
+    """The field that holds what the job can be asked for by."""
+    return {"task_id" if job.handle == job.task_id else "idempotency_key": job.handle}
+
+
+def _reason(job: Job) -> str | None:
+    """Why there is no video."""
+    if is_lost(job):
+        return loss(job)
+    return clean(job.reason) if job.reason else None
+
+
+def _videos(job: Job) -> list[VideoAnswer]:
+    if is_lost(job):
+        return []
+    return [
+        VideoAnswer(
+            url=video.url,
+            expires_at=datetime.fromtimestamp(video.expires_at, UTC).isoformat(timespec="seconds"),
+            type=video.type,
+            saved_to=job.saved_to if place == 0 else None,
+        )
+        for place, video in enumerate(job.videos)
+    ]
+
+
+def _summary(job: Job) -> JobSummary:
+    return JobSummary(
+        **_name(job),
+        state=job.state,
+        submitted_at=opened(job).isoformat(timespec="seconds"),
+        prompt=clean(job.prompt, 80) if job.prompt else None,
+        saved_to=job.saved_to,
+        reason=clean(job.reason, 160) if job.reason else None,
+    )

@@ -1,0 +1,281 @@
+"""Videos from the command line: for people at a terminal, and for scripts."""
+
+import base64
+import hashlib
+import json
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import httpx2
+import pytest
+from mcp import Client
+
+from a_place import SHORT, Place
+from command_line import running
+from fake_router import told
+from marker import KEY
+from refvideo_mcp.app import build_server
+from refvideo_mcp.sandbox import Sandbox
+from refvideo_mcp.settings import Settings
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process, and no pty")
+
+ID = r"[0-9a-f]{8}-[0-9a-f-]{27}"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture
+def place(tmp_path: Path, clips: Path) -> Iterator[Place]:
+    with Sandbox(seconds=0.5, folder=clips) as sandbox:
+        yield Place(tmp_path, sandbox.url)
+
+
+def plays(video: Path) -> bool:
+    with av.open(video) as container:
+        return sum(1 for _ in container.decode(video=0)) == 24
+
+
+def test_generate_makes_a_video_and_prints_its_path_and_nothing_else_on_stdout(place: Place) -> None:
+    found = place.generate("@hero waves")
+    assert found.returncode == 0, found.stderr
+    video = Path(found.stdout.removesuffix("\n"))
+    assert video.parent == place.folder / "videos"
+    assert plays(video)
+    assert re.search(rf"\* job +{ID}; 299 s left|✓ job +{ID}; 299 s left", found.stderr)
+    assert "hero.png, sent to 127.0.0.1" in found.stderr
+    assert "\x1b" not in found.stderr
+    assert place.submits() == 1
+
+    listed = place.run("list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert re.search(rf"^20\d\d-\d\d-\d\d \d\d:\d\d  succeeded   {ID}  @hero waves\n +{video}$", listed.stdout, re.M)
+
+
+@pytest.mark.anyio
+async def test_json_is_what_the_tools_answer(place: Place) -> None:
+    made = place.generate("@hero waves", "--json")
+    assert made.returncode == 0, made.stderr
+    job = json.loads(made.stdout)
+    result = json.loads(place.run("result", job["task_id"], "--json").stdout)
+    listed = json.loads(place.run("list", "--json").stdout)
+
+    settings = Settings(
+        KEY,
+        place.router,
+        output_dir=place.folder / "videos",
+        database=place.folder / "state" / "refvideo-mcp" / "ledger.db",
+    )
+    async with Client(build_server(settings)) as client:
+        by_tool = told(await client.call_tool("get_task_result", {"task_id": job["task_id"]}))
+        listed_by_tool = told(await client.call_tool("list_reference_videos", {}))
+    for answer in (job, result, by_tool, listed, listed_by_tool):
+        assert answer.pop("next_step")
+    assert job == result == by_tool
+    assert listed == listed_by_tool
+
+
+def test_a_dry_run_sends_nothing_and_shows_size_and_hash(place: Place) -> None:
+    found = place.generate("@hero waves to @moon", "--dry-run", "--seed", "7", "--audio")
+    assert found.returncode == 0, found.stderr
+    content = place.picture.read_bytes()
+    image = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    assert json.loads(found.stdout) == {
+        "prompt": "@hero waves to @moon",
+        "subjects": [{"id": "hero", "images": [image]}],
+        "duration": 1,
+        "resolution": "540p",
+        "seed": 7,
+        "audio": True,
+    }
+    assert "`@moon`, but no subject has that id" in found.stderr
+    assert "nothing was sent" in found.stderr
+    assert place.submits() == 0
+    assert place.run("list").stdout == "No jobs yet.\n"
+
+
+def test_a_subject_is_an_id_and_pictures_of_every_kind(place: Place) -> None:
+    """Commas separate pictures, but not inside a data URI or a link."""
+    (place.folder / "me, too.png").write_bytes(place.picture.read_bytes())
+    uri = f"data:image/png;base64,{base64.b64encode(place.picture.read_bytes()).decode()}"
+    values = [
+        f"@hero={uri},hero.png",
+        "hero=./hero.png",
+        "https://cdn.example/w_300,h_200/cat.png?a=b,https://cdn.example/dog.png",
+        json.dumps({"id": "json", "images": ["me, too.png"], "voice_id": "low"}),
+    ]
+    subjects = [part for value in values for part in ("--subject", value)]
+    found = place.run("generate", "--prompt", "@hero, @2, @json", *subjects, "--dry-run", "--json")
+    assert found.returncode == 0, found.stderr
+    sent = json.loads(found.stdout)["request"]["subjects"]
+    shown = [
+        {**subject, "images": [image.get("url") or image["bytes"] for image in subject["images"]]} for subject in sent
+    ]
+    size = place.picture.stat().st_size
+    assert shown == [
+        {"id": "hero", "images": [size, size, size]},
+        {"id": "2", "images": ["https://cdn.example/w_300,h_200/cat.png", "https://cdn.example/dog.png"]},
+        {"id": "json", "images": [size], "voice_id": "low"},
+    ]
+
+
+def test_wrong_arguments_are_told_all_at_once(place: Place) -> None:
+    found = place.run("generate", "--prompt", "hi", "--duration", "12", "--movement-amplitude", "large")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert re.fullmatch(r"refvideo-mcp: .*\n", found.stderr)
+    for told_of in ("`--subject` is missing", "`duration` must be a whole number from 1 to 10", "use `high`"):
+        assert told_of in found.stderr
+
+
+def test_save_fetches_the_video_again_and_never_over_a_file(place: Place) -> None:
+    first = Path(place.generate("@hero waves").stdout.strip())
+    task_id = place.newest()["task_id"]
+    copies = [
+        Path(place.run("save", task_id, *to).stdout.removesuffix("\n"))
+        for to in ([], ["--to", "copy.mp4"], ["--to", "copy.mp4"], ["--to", "."])
+    ]
+    assert [copy.relative_to(place.folder) for copy in copies] == [
+        Path("videos", f"{first.stem} (2).mp4"),
+        Path("copy.mp4"),
+        Path("copy (2).mp4"),
+        Path(first.name),
+    ]
+    assert {copy.read_bytes() for copy in copies} == {first.read_bytes()}
+    assert place.newest()["saved_to"] == str(first)
+
+
+def test_save_puts_a_video_back_that_is_gone(place: Place) -> None:
+    first = Path(place.generate("@hero waves").stdout.strip())
+    first.unlink()
+    found = place.run("save", place.newest()["task_id"], "--to", "again.mp4")
+    assert (found.returncode, found.stdout) == (0, f"{place.folder / 'again.mp4'}\n")
+    assert place.newest()["saved_to"] == str(place.folder / "again.mp4")
+
+
+def test_where_nothing_is_saved_the_link_is_the_result(place: Place) -> None:
+    place.settings["REFVIDEO_OUTPUT_DIR"] = "off"
+    found = place.generate("@hero waves")
+    assert found.returncode == 0
+    assert httpx2.get(found.stdout.strip()).content[4:8] == b"ftyp"
+    assert "the link dies about" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("rehearsal", "code", "said"),
+    [
+        ("task-failed:ILLEGAL_PROMPT", 1, 'failed: "ILLEGAL_PROMPT"'),
+        ("FAILED_TO_AUTH", 1, "Check MYROUTER_API_KEY"),
+        ("drop-after", 4, "may have been accepted and billed"),
+    ],
+)
+def test_a_job_without_a_video_ends_with_the_reason_and_its_exit_code(
+    place: Place, rehearsal: str, code: int, said: str
+) -> None:
+    found = place.generate(f"@hero waves [rehearse:{rehearsal}]")
+    assert (found.returncode, found.stdout) == (code, "")
+    assert said in found.stderr
+    assert "the user" not in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_job_that_only_starts_is_waited_for_later(place: Place) -> None:
+    started = place.generate("@hero waves", "--no-wait")
+    assert (started.returncode, started.stdout) == (0, "")
+    (way_back,) = re.findall(rf"refvideo-mcp result ({ID})", started.stderr)
+    found = place.run("result", f"`{way_back}`")
+    assert found.returncode == 0
+    assert plays(Path(found.stdout.strip()))
+
+
+def test_save_is_enough_for_a_job_that_nobody_waited_for(place: Place) -> None:
+    place.generate("@hero waves", "--no-wait")
+    task_id = place.newest()["task_id"]
+    while (found := place.run("save", task_id, "--to", "mine.mp4")).returncode == 2:
+        assert "there is no video yet" in found.stderr
+    assert (found.returncode, found.stdout) == (0, f"{place.folder / 'mine.mp4'}\n")
+    job = place.newest()
+    assert (job["state"], job["saved_to"]) == ("succeeded", str(place.folder / "mine.mp4"))
+
+
+def test_a_look_at_a_job_that_goes_on_says_so(place: Place) -> None:
+    place.generate("@hero waves [rehearse:never-ends]", "--no-wait")
+    task_id = place.newest()["task_id"]
+    found = place.run("result", task_id, "--no-wait", "--json")
+    assert found.returncode == 3
+    assert json.loads(found.stdout)["state"] in ("queued", "processing")
+    saving = place.run("save", task_id)
+    assert (saving.returncode, saving.stdout) == (2, "")
+    assert f"refvideo-mcp result {task_id}" in saving.stderr
+
+
+def test_an_unknown_job_names_those_that_are_known(place: Place) -> None:
+    place.generate("@hero waves", "--no-wait")
+    found = place.run("result", "lost")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert place.newest()["task_id"] in found.stderr
+
+
+def test_a_sandbox_inside_the_command_makes_videos_and_says_that_it_forgets(place: Place) -> None:
+    place.settings["MYROUTER_API_KEY"] = "sandbox"
+    made = place.run(
+        "generate", "--prompt", "@1 waves", "--subject", "hero.png", *SHORT, "--save-to", "mine.mp4", "--json"
+    )
+    assert made.returncode == 0, made.stderr
+    answer = json.loads(made.stdout)
+    assert answer["next_step"].startswith("[sandbox] ")
+    assert plays(place.folder / "mine.mp4")
+    assert "preview" not in answer
+    for command in (["list"], ["result", answer["task_id"]], ["save", answer["task_id"]]):
+        found = place.run(*command)
+        assert (found.returncode, found.stdout) == (2, "")
+        assert "run refvideo-mcp sandbox" in found.stderr
+    assert place.submits() == 0
+
+
+def test_without_a_key_it_says_what_to_set(place: Place) -> None:
+    place.settings["MYROUTER_API_KEY"] = "${MYROUTER_API_KEY}"
+    found = place.generate("@hero waves")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert re.fullmatch(r"refvideo-mcp: MYROUTER_API_KEY is not set.*\n", found.stderr)
+
+
+@posix_only
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(place: Place) -> None:
+    order = ["generate", "--prompt", "@hero", "--subject", f"hero={place.picture}", *SHORT]
+    with running(*order, settings=place.settings) as command:
+        assert command.stderr is not None
+        assert any(b"s left in today's allowance" in line for line in command.stderr)
+        command.send_signal(signal.SIGINT)
+        out, rest = command.communicate()
+        assert (command.returncode, out) == (130, b"")
+    (task_id,) = re.findall(rf"the job goes on. To come back: refvideo-mcp result ({ID})".encode(), rest)
+    found = place.run("result", task_id.decode())
+    assert found.returncode == 0
+    assert plays(Path(found.stdout.strip()))
+    assert place.submits() == 1
+
+
+@posix_only
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_submission_under_way_is_not_lost_when_the_command_is_ended(place: Place, number: signal.Signals) -> None:
+    order = ["generate", "--prompt", "@hero [rehearse:slow-answer:3]", "--subject", f"hero={place.picture}", *SHORT]
+    with running(*order, settings=place.settings) as command:
+        while not place.submits():
+            assert command.poll() is None
+        command.send_signal(number)
+        out, said = command.communicate()
+        assert (command.returncode, out) == (130, b"")
+    assert b"ending when the router has answered" in said
+    (key,) = re.findall(rb"What became of it: refvideo-mcp result (job-[0-9a-f]{32})", said)
+    assert place.newest()["state"] == "queued"
+    found = place.run("result", key.decode())
+    assert found.returncode == 0
+    assert plays(Path(found.stdout.strip()))
+    assert place.submits() == 1
