@@ -38,7 +38,7 @@ def bought(watch: Watch, host: str) -> Job:
 def failure(job: Job, host: str) -> Rejected:
     """Why a failed job failed, and what to change."""
     return Rejected(
-        f'Job {job.handle} failed: "{clean(job.reason or "", 150)}".',
+        f'Job {job.handle} failed: "{clean(job.reason or "")}".',
         REASONS.get(job.reason or "", REASONS["TASK_FAILED"]).format(host=host),
         task_id=job.task_id,
     )

@@ -120,7 +120,7 @@ def _told(job: Job) -> tuple[str, str]:
                 "Give the user this link now. Call get_task_result again for a fresh one.",
             )
         case "failed":
-            error = failure(job, "the router")
+            error = failure(replace(job, reason=_cut(clean(job.reason or ""), WORDS_OF_OTHERS)), "the router")
             return error.happened, error.advice
         case "submitting":
             return (
