@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +87,8 @@ class Player:
         """Keep a picture, where REFVIDEO_SCREENSHOTS names a folder for them."""
         if folder := os.environ.get("REFVIDEO_SCREENSHOTS"):
             await self.until("() => Math.ceil(document.body.getBoundingClientRect().height) === innerHeight")
-            height = await self.page.evaluate("document.body.getBoundingClientRect().height")
-            await self.page.set_viewport_size(
-                {"width": int(await self.page.evaluate("innerWidth")), "height": ceil(height)}
-            )
-            await self.page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
+            box = await self.page.locator("body").bounding_box()
+            await self.page.screenshot(path=Path(folder) / f"{name}.png", clip=box, animations="disabled")
 
 
 class ChatApp:
@@ -103,7 +99,7 @@ class ChatApp:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, server: MCPServer[Any], *, width: int = 760, height: int = 720) -> AsyncIterator["ChatApp"]:
+    async def running(cls, server: MCPServer[Any], *, width: int = 760, height: int = 1000) -> AsyncIterator["ChatApp"]:
         """A browser of its own, and a client in memory that declares MCP Apps."""
         chromium = needs("chromium", "chromium-browser", "google-chrome")
         packages = node_modules()

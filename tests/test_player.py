@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from mcp_types import CallToolResult
+from playwright.async_api import expect
 
 from fake_router import said
 from marker import KEY
@@ -17,8 +18,6 @@ from refvideo_mcp.app import build_server
 from refvideo_mcp.cli.pictures import save_picture
 from refvideo_mcp.sandbox import Sandbox
 from refvideo_mcp.settings import Settings
-
-expect = pytest.importorskip("playwright.async_api").expect
 
 pytestmark = pytest.mark.anyio
 
@@ -170,7 +169,7 @@ async def test_where_it_may_not_play_it_says_where_the_video_is(drawn: Path, tmp
         result = await app.client.call_tool("get_task_result", {"task_id": started.structured_content["task_id"]})
         await player.result(result)
         await player.settled("elsewhere")
-        await expect(player.frame.get_by_text("This app does not let the player load it.")).to_be_visible()
+        await expect(player.frame.locator("#note")).to_have_text("This app does not let the player load the video.")
         place = player.frame.locator("#place")
         if saved:
             file = only(tmp_path)
@@ -290,6 +289,19 @@ async def test_it_takes_the_hosts_colours_and_follows_them(drawn: Path, tmp_path
         theirs = await player.evaluate(colour)
         inset = await player.evaluate("() => getComputedStyle(document.body).paddingTop")
     assert (dark, light, theirs, inset) == ("rgb(28, 27, 34)", "rgb(255, 255, 255)", "rgb(1, 2, 3)", "7px")
+
+
+async def test_it_does_not_ask_while_nobody_sees_it(drawn: Path, tmp_path: Path) -> None:
+    turn = "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true }); "
+    turn += "document.dispatchEvent(new Event('visibilitychange')); }"
+    async with chat(drawn, tmp_path) as app:
+        player = await app.open("generate_reference_video")
+        await player.evaluate(f"() => ({turn})(true)")
+        await start(app, player, order(drawn))
+        await expect(player.frame.locator("#state")).to_have_text("In the queue")
+        assert await player.asked("tool") == []
+        await player.evaluate(f"() => ({turn})(false)")
+        await player.settled("playing")
 
 
 async def test_it_stops_asking_when_the_host_takes_it_down(drawn: Path, tmp_path: Path) -> None:

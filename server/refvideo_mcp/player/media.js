@@ -11,7 +11,7 @@ const media = (() => {
     if (isGif) shown.alt = name;
     else Object.assign(shown, { controls: true, loop: true, playsInline: true, preload: "auto", ariaLabel: name });
     return new Promise((resolve, reject) => {
-      const refuse = () => reject(new Error("The video is ready. This app does not let the player load it."));
+      const refuse = () => reject(new Error("This app does not let the player load the video."));
       const timer = setTimeout(refuse, PATIENCE_SECONDS * 1000);
       shown.addEventListener("error", refuse);
       shown.addEventListener(isGif ? "load" : "loadedmetadata", () => {

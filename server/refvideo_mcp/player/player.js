@@ -6,6 +6,7 @@ const player = (() => {
   const FAILURES = 3;
   const job = { phase: "waiting", offers: new Set() };
   let isOpen = true;
+  let isAnswered = false; // whether the call that opened the page has ended
   let isFollowed = false;
 
   const handle = () => job.taskId ?? job.key;
@@ -114,7 +115,7 @@ const player = (() => {
         const result = await look(seconds < 60 ? 4 : 10);
         if (!result.structuredContent) throw new Error(media.text(result));
         failures = 0;
-        take(result, true);
+        take(result, isAnswered);
         if (job.phase !== "working") break;
       } catch (error) {
         why = error.message;
@@ -203,7 +204,10 @@ const player = (() => {
     if (job.phase === "waiting") view.show({ ...job, prompt: args.prompt });
   });
   host.on("ui/notifications/tool-input", receiveInput);
-  host.on("ui/notifications/tool-result", (result) => take(result, false));
+  host.on("ui/notifications/tool-result", (result) => {
+    isAnswered = true;
+    take(result, false);
+  });
   host.on("ui/notifications/tool-cancelled", () => {
     if (handle()) follow();
     else trouble("The call was cancelled", "If the job had been sent already, it goes on: ask for the list of jobs.");

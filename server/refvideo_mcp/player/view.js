@@ -4,7 +4,7 @@
 const view = (() => {
   const STATES = { submitting: "Submitting", queued: "In the queue", processing: "Rendering" };
   const $ = (id) => document.getElementById(id);
-  let told = "";
+  let announced = "";
 
   function clock(seconds) {
     const whole = Math.max(0, Math.round(seconds));
@@ -25,17 +25,18 @@ const view = (() => {
     element.replaceChildren(
       ...prompt.split(/(@[\p{L}\p{N}_-]+)/u).map((part, place) => {
         if (place % 2 === 0) return part;
-        const name = document.createElement("b");
-        name.textContent = part;
-        return name;
+        const mark = document.createElement("b");
+        mark.textContent = part;
+        return mark;
       }),
     );
   }
 
+  const name = (job) => job.rawStatus ?? STATES[job.state] ?? "Starting";
+
   function state(job) {
     if (job.phase === "loading") return "Loading the video";
-    const name = job.rawStatus ?? STATES[job.state] ?? "Starting";
-    return job.eta ? `${name}, about ${job.eta} s left` : name;
+    return job.eta ? `${name(job)}, about ${job.eta} s left` : name(job);
   }
 
   function work(job) {
@@ -71,22 +72,25 @@ const view = (() => {
     $("path").textContent = job.savedTo ?? "";
   }
 
-  /** Tell a screen reader; the same thing once. `isSeen`: on the screen, too. */
+  /** Tell a screen reader; on the screen only where `isSeen`. */
   function say(text, isSeen = true) {
-    if (text === told) return;
-    told = text;
-    const element = $("said");
-    element.classList.toggle("unseen", !isSeen);
-    element.textContent = text;
+    $("said").classList.toggle("unseen", !isSeen);
+    $("said").textContent = text;
+  }
+
+  function news(job) {
+    if (job.phase === "playing") return "The video is ready.";
+    if (job.phase === "elsewhere" || job.phase === "trouble") return `${job.happened}. ${job.note ?? ""}`;
+    if (job.phase !== "working") return "";
+    const quarters = Math.floor((job.percent ?? 0) / 25); // every percent would be a nuisance
+    return `${name(job)}${quarters ? `, ${25 * quarters} percent` : ""}`;
   }
 
   function announce(job) {
-    if (job.phase === "working") {
-      const quarters = job.percent >= 25 ? `, ${Math.floor(job.percent / 25) * 25} percent` : "";
-      say(`${job.rawStatus ?? STATES[job.state]}${quarters}`, false);
-    } else if (job.phase === "playing") say("The video is ready.", false);
-    else if (job.phase === "elsewhere") say("The video is ready, but not shown here.", false);
-    else if (job.phase === "trouble") say(`${job.happened} ${job.note ?? ""}`, false);
+    const text = news(job);
+    if (!text || text === announced) return;
+    announced = text;
+    say(text, false);
   }
 
   return {
