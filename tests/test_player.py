@@ -259,7 +259,7 @@ async def test_nothing_is_wider_than_a_small_phone(drawn: Path, tmp_path: Path) 
     folder = tmp_path / "a folder with a rather long name" / ("and-another-one-without-any-space" * 3)
     async with chat(drawn, tmp_path, seconds=3, width=320, output_dir=folder) as app:
         await app.page.add_style_tag(content="body { padding: 0 !important }")
-        fits = "() => document.documentElement.scrollWidth <= 320"
+        fits = "() => [...document.querySelectorAll('*')].every(e => e.getBoundingClientRect().right <= 320)"
         player = await app.open("generate_reference_video")
         await start(app, player, order(drawn, aspect_ratio="9:16"))
         assert await player.evaluate(fits)
