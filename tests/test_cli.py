@@ -22,6 +22,7 @@ COMMANDS = [
     "result",
     "list",
     "save",
+    "doctor",
     "sandbox",
     "schemas",
     "config",

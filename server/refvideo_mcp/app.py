@@ -25,7 +25,7 @@ from refvideo_mcp.videos import Videos
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["build_server", "running"]
+__all__ = ["build_server", "pictures_of", "running"]
 
 # The tools change only with the program, which a client may have updated meanwhile.
 TOOLS_KEEP_MS = 300_000
@@ -59,15 +59,7 @@ async def running(
             folder = stack.enter_context(TemporaryDirectory(prefix="refvideo-", ignore_cleanup_errors=True))
             database = Path(folder) / "ledger.db"
             state, cache = None, Path(folder) / "cache"
-        router_is_local = is_loopback(urlsplit(base_url).hostname or "")
-        allowed = [*settings.image_dirs, *([settings.output_dir] if settings.output_dir else [])]
-        images = Images(
-            folders=allowed,
-            grants=_below(state, "picture-folders.json"),
-            local_files=not settings.http,
-            router_is_local=router_is_local,
-            bucket=Bucket(settings.media_store, any_host=router_is_local) if settings.media_store else None,
-        )
+        images = pictures_of(settings, base_url, state)
         videos = Videos(
             settings.output_dir,
             max_mb=settings.max_video_mb,
@@ -98,6 +90,18 @@ async def running(
                 shows_paths=not settings.http,
                 confirm_above=settings.confirm_above,
             )
+
+
+def pictures_of(settings: Settings, base_url: str, state: Path | None) -> Images:
+    """The door for pictures, below the folders that the settings name and the user has allowed."""
+    router_is_local = is_loopback(urlsplit(base_url).hostname or "")
+    return Images(
+        folders=[*settings.image_dirs, *([settings.output_dir] if settings.output_dir else [])],
+        grants=_below(state, "picture-folders.json"),
+        local_files=not settings.http,
+        router_is_local=router_is_local,
+        bucket=Bucket(settings.media_store, any_host=router_is_local) if settings.media_store else None,
+    )
 
 
 def _below(folder: Path | None, name: str) -> Path | None:

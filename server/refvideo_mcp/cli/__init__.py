@@ -26,6 +26,7 @@ COMMANDS = {
     "result": ("Wait for a job and save its video.", "refvideo-mcp result 6f3c8f0e"),
     "list": ("List the newest jobs and their files.", "refvideo-mcp list --state succeeded"),
     "save": ("Fetch a finished video again.", "refvideo-mcp save 6f3c8f0e --to ~/clips"),
+    "doctor": ("Check the settings, the router and this machine.", "refvideo-mcp doctor"),
     "sandbox": ("Run a simulated router for several servers.", "refvideo-mcp sandbox --seconds 3"),
     "schemas": ("Print the tools as clients see them.", "refvideo-mcp schemas --write tool_schemas"),
     "config": (

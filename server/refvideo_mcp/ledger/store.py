@@ -48,6 +48,15 @@ class Ledger:
         if self._engine is not None:
             self._engine.dispose()
 
+    def version(self) -> int:
+        """The version of its tables, which are brought up to date by opening it."""
+        from sqlalchemy import select
+
+        from refvideo_mcp.ledger.schema import version
+
+        with self._transaction() as connection:
+            return int(connection.execute(select(version.c.version)).scalar_one())
+
     def open(
         self, draft: Draft, decide: Callable[[Sequence[Job]], Job | Draft], now: float, submit_deadline: float
     ) -> Job:

@@ -36,7 +36,11 @@ class Timeouts:
 
 
 class Router:
-    """A client for one router and one key. Nothing is opened before the first request."""
+    """A client for one router and one key. Nothing is opened before the first request.
+
+    `answered` says whether anybody ever did, in whatever words; `clock_ahead` is by how many seconds the router's clock
+    was ahead of ours then, None if it did not tell the time.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,8 @@ class Router:
     ):
         self.base_url = base_url.rstrip("/")
         self.host = urlsplit(self.base_url).netloc
+        self.answered = False
+        self.clock_ahead: float | None = None
         self._key = api_key
         self._timeouts = timeouts or Timeouts()
         self._transport = transport
@@ -130,6 +136,8 @@ class Router:
                 if len(body) > MAX_ANSWER_BYTES:  # no answer of this API is that long: garbage
                     body.clear()
                     break
+            self.answered = True
+            self.clock_ahead = _ahead(response.headers.get("Date"))
             retry_after = _seconds(response.headers.get("Retry-After"))
             return Reply(self.host, response.status_code, bytes(body), retry_after, self._key)
 
@@ -170,9 +178,17 @@ def _seconds(retry_after: str | None) -> float | None:
     try:
         seconds = float(retry_after)
     except ValueError:
-        try:
-            date = parsedate_to_datetime(retry_after)
-        except (ValueError, OverflowError):
+        ahead = _ahead(retry_after)
+        if ahead is None:
             return None
-        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+        seconds = ahead
     return max(0.0, min(seconds, LONGEST_PAUSE_SECONDS)) if not isnan(seconds) else None
+
+
+def _ahead(date: str | None) -> float | None:
+    """How many seconds from now an HTTP date is; negative in the past."""
+    try:
+        time = parsedate_to_datetime(date or "")
+        return (time.replace(tzinfo=time.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
+        return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from refvideo_mcp.errors import Refused, clean, is_invisible
 from refvideo_mcp.paths import is_broad, is_reserved, real, working_folder
 
-__all__ = ["DestinationNotAllowed", "checked_destination", "folder_and_name"]
+__all__ = ["DestinationNotAllowed", "check_writable", "checked_destination", "folder_and_name"]
 
 _ADVICE = "Ask the user for another place, or leave save_to out. Nothing was sent."
 _LONGEST_NAME = 200  # bytes; leaves room for " (2)"
@@ -36,17 +36,21 @@ def checked_destination(save_to: str, output: Path | None, roots: Sequence[Path]
     if any(is_invisible(c) for c in str(path)):
         raise Refused(f"{_shown(folder)} has an invisible character in its name.", _ADVICE)
     existing = _existing(folder)
-    if not existing.is_dir():
-        raise Refused(f"{_shown(existing)} is a file, not a folder.", _ADVICE)
+    _check_folder(existing)
     _check_allowed(folder, [*around, *grants])
-    try:
-        with tempfile.TemporaryFile(dir=existing):  # nothing else tells on every system
-            pass
-    except OSError as error:
-        raise Refused(
-            f"Nothing can be written in {_shown(existing)}: {error.strerror or 'it fails'}.", _ADVICE
-        ) from None
+    _check_writable(existing)
     return path
+
+
+def check_writable(folder: Path) -> None:
+    """Whether files can be made in the folder, which need not exist yet. Blocks.
+
+    Raises:
+        Refused: they cannot.
+    """
+    existing = _existing(folder)
+    _check_folder(existing)
+    _check_writable(existing)
 
 
 def folder_and_name(destination: Path, name: str) -> tuple[Path, str]:
@@ -87,6 +91,19 @@ def _existing(folder: Path) -> Path:
         raise Refused(f"There is no {_shown(Path(folder.anchor))} on this machine.", _ADVICE) from None
     except OSError as error:
         raise Refused(f"{_shown(folder)} cannot be reached: {error.strerror or 'it fails'}.", _ADVICE) from None
+
+
+def _check_folder(path: Path) -> None:
+    if not path.is_dir():
+        raise Refused(f"{_shown(path)} is a file, not a folder.", _ADVICE)
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # nothing else tells on every system
+            pass
+    except OSError as error:
+        raise Refused(f"Nothing can be written in {_shown(folder)}: {error.strerror or 'it fails'}.", _ADVICE) from None
 
 
 def _check_allowed(folder: Path, allowed: Iterable[Path]) -> None:
