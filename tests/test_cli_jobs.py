@@ -167,6 +167,16 @@ def test_where_nothing_is_saved_the_link_is_the_result(place: Place) -> None:
     assert "the link dies about" in found.stderr
 
 
+def test_a_terminal_that_cannot_write_the_path_gets_it_all_the_same(place: Place) -> None:
+    """The job is paid for by then."""
+    found = place.run(
+        "generate", "--prompt", "@1 läuft", "--subject", "hero.png", *SHORT, PYTHONIOENCODING="ascii", PYTHONUTF8="1"
+    )
+    assert found.returncode == 0, found.stderr
+    assert plays(Path(found.stdout.removesuffix("\n")))
+    assert "läuft" in found.stdout
+
+
 @pytest.mark.parametrize(
     ("rehearsal", "code", "said"),
     [
@@ -263,13 +273,13 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(place: Place) -
 
 
 @posix_only
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_submission_under_way_is_not_lost_when_the_command_is_ended(place: Place, number: signal.Signals) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_submission_under_way_is_not_lost_when_the_command_is_ended(place: Place, name: str) -> None:
     order = ["generate", "--prompt", "@hero [rehearse:slow-answer:3]", "--subject", f"hero={place.picture}", *SHORT]
     with running(*order, settings=place.settings) as command:
         while not place.submits():
             assert command.poll() is None
-        command.send_signal(number)
+        command.send_signal(signal.Signals[name])
         out, said = command.communicate()
         assert (command.returncode, out) == (130, b"")
     assert b"ending when the router has answered" in said

@@ -1,6 +1,8 @@
 """What became of a job, for people and for scripts, and the exit code that says it."""
 
 import json
+import os
+import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -39,10 +41,17 @@ def print_job(job: Job, screen: Screen, *, as_json: bool, sign: str) -> int:
     if job.preview:
         screen.done("preview", job.preview)
     if outcome.result:
-        print(outcome.result, flush=True)
+        _print_line(outcome.result)
     else:
         screen.line(f"refvideo-mcp: {outcome.next_step}")
     return outcome.code
+
+
+def _print_line(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:  # a path is its bytes, whatever this terminal thinks of them
+        sys.stdout.buffer.write(os.fsencode(text) + b"\n")
 
 
 def print_json(answer: BaseModel) -> None:
