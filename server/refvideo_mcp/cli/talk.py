@@ -65,7 +65,7 @@ async def talk_through_a_crash(order: dict[str, Any], out: Path, screen: Screen,
             found = _answer(await client.call_tool("list_reference_videos", {"limit": 1}))["jobs"][0]
             screen.done("list_reference_videos", f"the ledger knows it: {found['task_id']}")
             video = await _waited(client, found, screen)
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(trust_env=False) as http:  # the sandbox is here: no proxy
             counted = (await http.get(f"{sandbox.url}/sandbox/stats")).json()
         screen.done("the sandbox counted", f"POSTs: {counted['submits']}, jobs: {counted['accepted']}")
         return video

@@ -11,6 +11,7 @@ import anyio
 
 from refvideo_mcp import __version__
 from refvideo_mcp.errors import Rejected, Unavailable
+from refvideo_mcp.proxies import DIRECT
 from refvideo_mcp.router.verdicts import Reply, failed_read, failed_submit, uncertain
 from refvideo_mcp.spec import TaskResult
 
@@ -145,14 +146,21 @@ class Router:
         import httpx2
 
         if self._client is None:
-            self._client = httpx2.AsyncClient(
-                # A kept-alive connection that has gone stale fails in a way that looks as if the job might
-                # have been accepted; no request reuses one.
-                limits=httpx2.Limits(max_connections=100, max_keepalive_connections=0),
-                headers={"User-Agent": f"refvideo-mcp/{__version__}", "Accept": "application/json"},
-                follow_redirects=False,
-                transport=self._transport,
-            )
+            try:
+                self._client = httpx2.AsyncClient(
+                    # A kept-alive connection that has gone stale fails in a way that looks as if the job might
+                    # have been accepted; no request reuses one.
+                    limits=httpx2.Limits(max_connections=100, max_keepalive_connections=0),
+                    headers={"User-Agent": f"refvideo-mcp/{__version__}", "Accept": "application/json"},
+                    follow_redirects=False,
+                    transport=self._transport,
+                    mounts=DIRECT,
+                )
+            except (ValueError, httpx2.InvalidURL) as error:
+                raise Rejected(
+                    "The proxy setting of this machine cannot be used. Nothing was sent or bought.",
+                    "Ask the user to correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY.",
+                ) from error
         return self._client
 
 

@@ -7,6 +7,7 @@ import anyio.to_thread
 
 from refvideo_mcp import __version__
 from refvideo_mcp.errors import Unavailable
+from refvideo_mcp.proxies import DIRECT
 from refvideo_mcp.videos.part import Part
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def new_client(
         event_hooks={"request": [_check_scheme]},
         verify=verify,
         transport=transport,
+        mounts=DIRECT,
     )
 
 
