@@ -98,6 +98,7 @@ def test_all_is_well_on_the_sandbox(doctor: Doctor) -> None:
         ("–", "ledger"),  # noqa: RUF001
         ("✓", "video"),
         ("✓", "heic"),
+        ("✓", "s3"),
     ]
     assert len(found.stdout.splitlines()) == len(marks)
     assert list(doctor.folder.iterdir()) == []  # looking makes nothing

@@ -52,4 +52,8 @@ def _confirmed(job: Job) -> bool:
         "Released, the same request may be paid for twice.",
         file=sys.stderr,
     )
-    return input("Type yes to release it: ").strip().lower() == "yes"
+    try:
+        return input("Type yes to release it: ").strip().lower() == "yes"
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return False
