@@ -88,5 +88,6 @@ async def test_a_proxy_that_cannot_be_is_refused_in_a_sentence(tmp_path: Path) -
         answer = await client.call_tool("generate_reference_video", REQUEST)
         listed = told(await client.call_tool("list_reference_videos"))
     assert answer.is_error
-    assert said(answer).startswith("The proxy setting of this machine cannot be used. Nothing was sent or bought.")
+    happened = "No connection to router.example can be set up (the proxy's address is malformed)."
+    assert said(answer).startswith(f"{happened} Nothing was sent or bought.")
     assert [job["state"] for job in listed["jobs"]] == ["rejected"]

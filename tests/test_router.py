@@ -1,6 +1,7 @@
 """What the router's answers mean, and what goes to it. Faults of the connection itself are tested on real sockets."""
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -568,6 +569,44 @@ async def test_submission_that_never_left_bought_nothing(fault: type[httpx2.Tran
         "Check the network and MYROUTER_BASE_URL, then call again."
     )
     assert str(await read_error(answer)) == f"No answer from {HOST} ({words}).{ASK_AGAIN}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9", "the proxy is of a kind that needs another Python package"),
+        ("HTTPS_PROXY", "foo://user:secret@proxy", "the proxy's address is malformed"),
+        ("HTTPS_PROXY", "user:secret@proxy:9:9", "the proxy's address is malformed"),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem", "the certificate file cannot be read"),
+        ("SSL_CERT_FILE", __file__, "the certificate file cannot be read"),
+    ],
+)
+async def test_proxy_or_certificate_that_cannot_be_is_told_and_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setitem(sys.modules, "socksio", None)  # not installed
+    monkeypatch.setenv(variable, value)
+    cannot = f"No connection to {HOST} can be set up ({words})."
+    check = "Ask the user to check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE, then"
+    with pytest.raises(Rejected) as refusal:
+        await Router(f"https://{HOST}", KEY).submit({})
+    assert str(refusal.value) == f"{cannot} Nothing was sent or bought. {check} call again."
+    with pytest.raises(Unavailable) as silence:
+        await Router(f"https://{HOST}", KEY).task_result("t-1")
+    assert str(silence.value) == f"{cannot} The job is not affected. {check} ask again."
+
+
+@pytest.mark.parametrize("seconds", [0.0, -500.0])
+async def test_submission_without_time_is_not_sent(seconds: float) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        raise AssertionError("sent")
+
+    with pytest.raises(Rejected) as refusal:
+        await router(answer).submit({}, seconds)
+    assert str(refusal.value) == f"The time to send this to {HOST} ran out. Nothing was sent or bought. Call again."
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,20 @@ async def test_host_that_cannot_be_reached_is_named_as_the_cause(tmp_path: Path)
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize(("variable", "value"), [("HTTPS_PROXY", "foo://proxy"), ("SSL_CERT_FILE", "/nowhere/ca.pem")])
+async def test_proxy_or_certificate_that_cannot_be_is_named_as_the_cause(
+    variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(variable.lower(), raising=False)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(Unavailable) as error:
+        await Videos(tmp_path).save("https://cdn.example/video.mp4", "cat")
+    assert str(error.value) == (
+        "The video could not be fetched: a proxy or certificate setting cannot be used. "
+        "Ask the user to check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE."
+    )
+
+
 @pytest.mark.parametrize("status", [403, 404, 410])
 async def test_expired_link_is_told_apart_so_that_a_fresh_one_can_be_asked_for(
     status: int, router: MisbehavingRouter, tmp_path: Path

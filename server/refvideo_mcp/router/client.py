@@ -24,6 +24,7 @@ SUBMIT_PATH = "/v3/async/vidu-q2-reference2video"
 RESULT_PATH = "/v3/async/task-result"
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 LONGEST_PAUSE_SECONDS = 3600.0
+SETTINGS = "Ask the user to check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,15 @@ class Router:
         import httpx2
 
         limit = min(self._timeouts.submit, seconds if seconds is not None else self._timeouts.submit)
+        if limit <= 0:  # this machine slept, or its clock was set
+            raise Rejected(f"The time to send this to {self.host} ran out. Nothing was sent or bought.", "Call again.")
         try:
             with anyio.fail_after(limit):
                 reply = await self._exchange("POST", SUBMIT_PATH, limit, json=body)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:
             raise self._unreached(error) from error
+        except _NoClient as error:
+            raise Rejected(f"{error} Nothing was sent or bought.", f"{SETTINGS}, then call again.") from error
         except TimeoutError as error:
             raise uncertain(self.host, f"{self.host} did not answer in {limit:.3g} seconds") from error
         except httpx2.TimeoutException as error:
@@ -111,6 +116,9 @@ class Router:
                 "The job is not affected: ask again in a minute.",
                 task_id=task_id,
             ) from error
+        except _NoClient as error:
+            advice = f"The job is not affected. {SETTINGS}, then ask again."
+            raise Unavailable(str(error), advice, task_id=task_id) from error
         result = TaskResult.from_json(reply.json)
         if not reply.ok or not result.task.status:
             raise failed_read(reply, task_id)
@@ -156,12 +164,19 @@ class Router:
                     transport=self._transport,
                     mounts=DIRECT,
                 )
-            except (ValueError, httpx2.InvalidURL) as error:
-                raise Rejected(
-                    "The proxy setting of this machine cannot be used. Nothing was sent or bought.",
-                    "Ask the user to correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY.",
-                ) from error
+            except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
+                raise _NoClient(f"No connection to {self.host} can be set up ({_misfit(error)}).") from error
         return self._client
+
+
+class _NoClient(Exception):
+    """Proxies and certificates are the environment's, and it may name some that cannot be. Nothing was sent."""
+
+
+def _misfit(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return "the proxy is of a kind that needs another Python package"
+    return "the certificate file cannot be read" if isinstance(error, OSError) else "the proxy's address is malformed"
 
 
 def _fault(error: BaseException) -> str:

@@ -117,7 +117,13 @@ class Videos:
     async def _client(self) -> "httpx2.AsyncClient":
         import httpx2
 
-        if self._transport is None and self._tls is None:
-            # Once, and in a thread: it takes as long as a hundred answers to a ping.
-            self._tls = await anyio.to_thread.run_sync(httpx2.create_ssl_context)
-        return new_client(verify=self._tls or True, transport=self._transport)
+        try:
+            if self._transport is None and self._tls is None:
+                # Once, and in a thread: it takes as long as a hundred answers to a ping.
+                self._tls = await anyio.to_thread.run_sync(httpx2.create_ssl_context)
+            return new_client(verify=self._tls or True, transport=self._transport)
+        except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:  # the environment names what cannot be
+            raise Unavailable(
+                "The video could not be fetched: a proxy or certificate setting cannot be used.",
+                "Ask the user to check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE.",
+            ) from error
