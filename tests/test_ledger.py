@@ -40,6 +40,7 @@ def complete(job: Job) -> Job:
         task_id="task-1",
         changed_at=NOW + 60.25,
         last_asked_at=NOW + 59.0,
+        answered_at=NOW + 60.0,
         saving_until=NOW + 660.0,
         delivered=True,
         told=True,
@@ -234,14 +235,14 @@ def test_a_submission_never_answered_is_listed_as_uncertain_after_its_deadline(l
 def test_unfinished_are_the_open_and_the_finished_that_nobody_saved(ledger: Ledger) -> None:
     unsaved = ended(ledger, NOW + 1)
     ended(ledger, NOW + 2, saved_to="/videos/1.mp4")
-    ended(ledger, NOW + 3, not_saved="the link had died")
+    not_saved = ended(ledger, NOW + 3, not_saved="the disk was full")
     ended(ledger, NOW + 4, state="failed")
     ended(ledger, NOW + 5, state="uncertain")
     queued = ended(ledger, NOW + 6, state="queued")
     submitting = open_job(ledger, NOW + 7)
     open_job(ledger, NOW + 8, account="bob")
     open_job(ledger, NOW)
-    assert ledger.unfinished("ann", since=NOW) == [submitting, queued, unsaved]
+    assert ledger.unfinished("ann", since=NOW) == [submitting, queued, not_saved, unsaved]
 
 
 def test_a_claim_is_won_once_until_it_is_free_again(ledger: Ledger) -> None:
@@ -251,6 +252,10 @@ def test_a_claim_is_won_once_until_it_is_free_again(ledger: Ledger) -> None:
     assert ledger.claim(job.id, "last_asked_at", NOW + 2, NOW, NOW + 2)
     found = ledger.get(job.id)
     assert found == replace(job, last_asked_at=NOW + 2)
+
+
+def test_a_job_without_a_row_is_for_whoever_asks(ledger: Ledger) -> None:
+    assert ledger.claim("forgotten", "last_asked_at", NOW, NOW - 2, NOW)
 
 
 def test_a_claim_made_by_a_clock_since_set_back_does_not_bind(ledger: Ledger) -> None:

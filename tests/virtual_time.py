@@ -22,6 +22,7 @@ class VirtualClock(Clock):
     """A clock for `build_server(..., clock=clock)`; run the test inside `async with clock.passing():`."""
 
     def __init__(self) -> None:
+        self.set_by = 0.0  # how far somebody has set the wall clock, in seconds
         self._steady = 0.0
         self._sleepers: list[tuple[float, int, anyio.Event]] = []
         self._numbers = itertools.count()
@@ -29,7 +30,7 @@ class VirtualClock(Clock):
         self._news = 0
 
     def now(self) -> float:
-        return EPOCH + self._steady
+        return EPOCH + self._steady + self.set_by
 
     def steady(self) -> float:
         return self._steady

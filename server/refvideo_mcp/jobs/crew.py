@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import anyio
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 MOST_REQUESTS = 20
 MOST_DOWNLOADS = 3
+DISK_THREADS = 4
 
 
 class InFlight:
@@ -69,10 +71,18 @@ class Crew:
     requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
     downloads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_DOWNLOADS))
     _ledger_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
+    _disk_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(DISK_THREADS))
 
     def saves(self, job: Job) -> bool:
         """Whether the job's video is to be put on this disk."""
         return self.videos.folder is not None or job.save_to is not None
+
+    async def keeps(self, job: Job) -> bool:
+        """Whether the job's video is on this disk, which may be one that does not answer: a server's that is gone."""
+        if job.saved_to is None:
+            return False
+        is_file = Path(job.saved_to).is_file
+        return await anyio.to_thread.run_sync(is_file, limiter=self._disk_threads, abandon_on_cancel=True)
 
     async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of the ledger in a thread of its own: slow pictures must not hold it up.

@@ -10,15 +10,15 @@ from typing import TypeVar
 import anyio
 import anyio.abc
 
-from refvideo_mcp.errors import Refused, UnknownTask, clean
+from refvideo_mcp.errors import Refused, Rejected, UnknownTask, clean
 from refvideo_mcp.jobs.callers import Callers
+from refvideo_mcp.jobs.copying import save_again
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import Prepared, prepare
 from refvideo_mcp.jobs.offer import Offer, offer
 from refvideo_mcp.jobs.opening import ANSWER_SECONDS, Opening
-from refvideo_mcp.jobs.outcomes import bought, unanswered, unknown
+from refvideo_mcp.jobs.outcomes import bought, heard, unknown, unreadable
 from refvideo_mcp.jobs.rules import Limits, is_recent, seconds_left, twins_of
-from refvideo_mcp.jobs.saving import save_again
 from refvideo_mcp.jobs.sight import Sight
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
@@ -169,7 +169,8 @@ class Jobs:
             Unavailable: it could not be fetched or stored.
         """
         destination = await self.permissions.destination(to, roots) if to else None
-        return await save_again(self._crew, await self._known(handle) or self._adopted(handle), destination)
+        known, _ = await self._known(handle)
+        return await save_again(self._crew, known or self._adopted(handle), destination)
 
     async def wait(
         self, handle: str, seconds: float, on_progress: OnProgress | None = None, *, tell: bool = True
@@ -183,10 +184,11 @@ class Jobs:
             UnknownTask: neither we nor the router know it.
             Rejected: the router refuses to tell, or refused the job.
             Uncertain: the job's submission was never answered.
-            Unavailable: the router gave no answer in all that time.
+            Unavailable: the router gave no answer in all that time, or no living link.
         """
         started = self._clock.steady()
-        watch = await self._found(handle)
+        watch, unread = await self._found(handle)
+        earlier = watch.trouble
         watch.hurry()
         watch.waiting += 1
         try:
@@ -194,19 +196,23 @@ class Jobs:
             def fresh() -> bool:
                 return seconds == 0 and watch.looked_at is not None and watch.looked_at >= started - FRESH_SECONDS
 
+            def refused() -> bool:
+                return isinstance(watch.trouble, Rejected) and watch.trouble is not earlier
+
+            def over() -> bool:
+                return watch.over or fresh() or refused() or self._crew.in_flight.ending
+
             async def report() -> None:
                 if on_progress is not None:
                     await on_progress(watch.job, self._clock.steady() - started)
 
             deadline = started + (seconds or SHORTEST_WAIT_SECONDS)
-            await self._until(watch, lambda: watch.over or fresh() or self._crew.in_flight.ending, deadline, report)
+            await self._until(watch, over, deadline, report)
         finally:
             watch.waiting -= 1
-        job = bought(watch, self.host)
-        if job.task_id and not job.ended and (watch.looked_at is None or watch.looked_at < started - FRESH_SECONDS):
-            if isinstance(watch.trouble, UnknownTask):
-                raise await self._unknown(job.handle)
-            raise unanswered(watch, self._clock.now())
+        if isinstance(watch.trouble, UnknownTask):
+            raise unreadable(self.host, handle, unread) if unread else await self._unknown(handle)
+        job = heard(watch, bought(watch, self.host), started - FRESH_SECONDS, self._clock.now())
         if tell:
             await watch.told(job)
         return job
@@ -216,7 +222,7 @@ class Jobs:
 
         Raises: as `wait`.
         """
-        watch = self._watches.seen(handle)
+        watch = await self._watches.seen(handle)
         if watch is None:
             job = await self.wait(handle, 0.0)
             watch = self._watches.named(handle)
@@ -284,9 +290,8 @@ class Jobs:
                 unfinished = await self._crew.ask(self._crew.ledger.unfinished, self._crew.account, since)
             except Refused:
                 return
-            for job in (job.at(self._clock.now()) for job in unfinished):
-                if job.id not in self._watches and job.state != "uncertain":
-                    self._watches.follow(job)
+            for job in unfinished:
+                self._watches.pick_up(job.at(self._clock.now()))
 
     async def _collect_later(self) -> None:
         # Opening the ledger costs imports that the first answers should not wait for.
@@ -309,29 +314,30 @@ class Jobs:
         report: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         while not reached() and (left := deadline - self._clock.steady()) > 0:
-            await self._clock.wait(watch.changed, min(left, PROGRESS_SECONDS))
+            await self._clock.wait(watch.record.changed, min(left, PROGRESS_SECONDS))
             if report is not None:
                 await report()
 
-    async def _known(self, handle: str) -> Job | None:
-        """What the ledger knows of a job, if it can be read: a paid job can still be asked for without it."""
+    async def _known(self, handle: str) -> tuple[Job | None, Refused | None]:
+        """What the ledger knows of a job, or why it cannot be read: a paid job can still be asked for without it."""
         account = self._crew.account
         try:
             known = await self._crew.ask(self._crew.ledger.find, account, handle)
             if known is None and await self._crew.ask(self._crew.ledger.is_foreign, account, handle):
                 raise await self._unknown(handle)
-        except Refused:
-            return None
-        return known
+        except Refused as error:
+            return None, error
+        return known, None
 
-    async def _found(self, handle: str) -> Watch:
-        known = await self._known(handle)
+    async def _found(self, handle: str) -> tuple[Watch, Refused | None]:
+        """The watch of a job, and why the ledger could not be asked for it."""
+        known, unread = await self._known(handle)
         if known is not None:
-            return self._watches.of(known.at(self._clock.now()))
+            return self._watches.of(known.at(self._clock.now())), None
         watched = self._watches.named(handle)
         if watched is not None and not isinstance(watched.trouble, UnknownTask):
-            return self._watches.of(watched.job)
-        return self._watches.follow(self._adopted(handle), known=False)
+            return self._watches.of(watched.job), unread
+        return self._watches.follow(self._adopted(handle), known=False), unread
 
     def _adopted(self, task_id: str) -> Job:
         """A job that another program submitted."""

@@ -1,10 +1,12 @@
 """When a call ends without a job to show: the errors that agents read."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from refvideo_mcp.errors import (
     REASONS,
     UNCERTAIN_ADVICE,
+    Refused,
     RefvideoError,
     Rejected,
     Unavailable,
@@ -15,7 +17,7 @@ from refvideo_mcp.errors import (
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.ledger import Job
 
-__all__ = ["bought", "failure", "unanswered", "unknown"]
+__all__ = ["bought", "failure", "heard", "unknown", "unreadable"]
 
 
 def bought(watch: Watch, host: str) -> Job:
@@ -44,15 +46,35 @@ def failure(job: Job, host: str) -> Rejected:
     )
 
 
-def unanswered(watch: Watch, now: float) -> RefvideoError:
-    """Why a wait for a known job brought no news at all."""
-    job, trouble = watch.job, watch.trouble
-    if isinstance(trouble, Rejected):
-        return trouble
-    known = f"{job.state}, for {now - job.changed_at:.0f} s" if job.request else "none"
+def heard(watch: Watch, job: Job, since: float, now: float) -> Job:
+    """The watch's job, for somebody who waits since `since` (steady time).
+
+    Raises:
+        Rejected: the router refuses to tell.
+        Unavailable: it was asked and told nothing since, or the video's link is dead.
+    """
+    if job.task_id is None or (job.ended and not watch.link_is_dead):
+        return job
+    if isinstance(watch.trouble, Rejected):
+        raise watch.trouble
+    has_news = watch.looked_at is not None and watch.looked_at >= since
+    was_asked = watch.trouble or job.asked_in_vain or not watch.record.is_real
+    if has_news or not (was_asked or watch.link_is_dead):
+        return job
+    raise _unanswered(job, watch.trouble, now)
+
+
+def _unanswered(job: Job, trouble: RefvideoError | None, now: float) -> Unavailable:
+    if job.state == "succeeded":
+        died = datetime.fromtimestamp(max((video.expires_at for video in job.videos), default=0.0), UTC)
+        known = (
+            f"Job {job.handle} succeeded, but its link died at {died:%Y-%m-%d %H:%M} UTC; there is no fresh one yet."
+        )
+    else:
+        state = f"{job.state}, for {now - job.changed_at:.0f} s" if job.answered_at is not None else "none"
+        known = f"Last known state of job {job.handle}: {state}."
     return Unavailable(
-        f"{trouble.happened if trouble else 'The router has not answered.'} "
-        f"Last known state of job {job.handle}: {known}.",
+        f"{trouble.happened if trouble else 'The router has not answered.'} {known}",
         trouble.advice if trouble else "The job is not affected: ask again.",
         reason=trouble.reason if trouble else None,
         task_id=job.task_id,
@@ -66,4 +88,12 @@ def unknown(host: str, handle: str, newest: Sequence[Job]) -> UnknownTask:
     return UnknownTask(
         f"{host} does not know the task {clean(handle, 80)}.",
         f"{known} A job is visible only to the key that submitted it.",
+    )
+
+
+def unreadable(host: str, handle: str, trouble: Refused) -> Unavailable:
+    """The router does not know the task, and the ledger, which might, cannot be read."""
+    return Unavailable(
+        f"{trouble.happened} Without it only {host} could be asked, and that does not know {clean(handle, 80)}.",
+        "Jobs are not affected: ask again when the ledger can be read. An idempotency_key is looked up there alone.",
     )

@@ -1,74 +1,72 @@
-"""A finished video, fetched once more because a person asked for it."""
+"""Puts a finished job's video on disk, once, however many processes follow the job."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import anyio
-
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import RefvideoError, Unavailable
 from refvideo_mcp.jobs.crew import Crew
-from refvideo_mcp.jobs.outcomes import failure
-from refvideo_mcp.jobs.watch import SAVING_SECONDS, is_kept
-from refvideo_mcp.ledger import Job
-from refvideo_mcp.videos import file_name
+from refvideo_mcp.jobs.record import Record
+from refvideo_mcp.videos import ExpiredLink, file_name
 
-__all__ = ["save_again"]
+__all__ = ["Saving"]
 
-
-async def save_again(crew: Crew, job: Job, destination: Path | None) -> Job:
-    """Ask for a fresh link and save the video: to `destination`, else where the job's own was to go.
-
-    The ledger goes on naming an earlier copy that is still there; the job returned names the new one.
-
-    Raises:
-        Refused: there is no video yet.
-        Rejected: the job failed, or the router refuses to tell.
-        Unavailable: it could not be fetched or stored.
-    """
-    job = await _looked_at(crew, job)
-    wanted = destination or (Path(job.save_to) if job.save_to else None)
-    name = file_name(job.handle, job.opened_at, job.prompt, job.seconds)
-    async with _left_to_us(crew, job):
-        file = str(await crew.videos.save(job.videos[0].url, name, wanted))
-        with anyio.CancelScope(shield=True), suppress(Refused):
-            await crew.ask(
-                crew.ledger.update,
-                job.id,
-                lambda known: known if is_kept(known) else replace(known, saved_to=file, not_saved=None),
-            )
-    return replace(job, saved_to=file, not_saved=None)
+LEDGER_POLL_SECONDS = 1.0
+SAVING_SECONDS = 600.0
 
 
-async def _looked_at(crew: Crew, job: Job) -> Job:
-    """The finished job, with a fresh link."""
-    if job.task_id is None:
-        raise Refused(f"Job {job.key} is {job.at(crew.clock.now()).state}: there is no video to fetch.")
-    result = await crew.router.task_result(job.task_id)
-    asked_at, known = crew.clock.now(), None
-    with suppress(Refused):
-        known = await crew.ask(crew.ledger.update, job.id, lambda j: j.after(result, asked_at))
-    job = known or job.after(result, asked_at)
-    if job.state == "failed":
-        raise failure(job, crew.router.host)
-    if job.state != "succeeded":
-        raise Refused(
-            f"Job {job.handle} is {job.state}: there is no video yet.",
-            f'get_task_result with task_id "{job.handle}" waits for it.',
-        )
-    return job
+class Saving:
+    """`renew` asks for a fresh link, and returns why there is none."""
 
+    def __init__(self, record: Record, crew: Crew, renew: Callable[[], Awaitable[RefvideoError | None]]):
+        self._record = record
+        self._crew = crew
+        self._renew = renew
 
-@asynccontextmanager
-async def _left_to_us(crew: Crew, job: Job) -> AsyncIterator[None]:
-    """Whoever collects the job meanwhile leaves its video to us, unless somebody was at it before."""
-    now, ours = crew.clock.now(), False
-    with suppress(Refused):
-        ours = await crew.ask(crew.ledger.claim, job.id, "saving_until", now, now, now + SAVING_SECONDS)
-    try:
-        yield
-    finally:
-        with anyio.CancelScope(shield=True), suppress(Refused):
-            if ours:
-                await crew.ask(crew.ledger.update, job.id, lambda known: replace(known, saving_until=None))
+    async def run(self) -> None:
+        """Return once the video is on disk, or the job says why it is not."""
+        while self._is_wanted():
+            async with self._crew.downloads:  # before the claim, which must not lapse in the queue
+                mine = await self._record.claim("saving_until", before=0.0, until=SAVING_SECONDS)
+                if mine:
+                    await self._save()
+            if not mine:  # another process is saving it
+                await self._crew.clock.sleep(LEDGER_POLL_SECONDS)
+                await self._record.reread()
+
+    def _is_wanted(self) -> bool:
+        job = self._record.job
+        return self._crew.saves(job) and not job.saved_to and not job.not_saved
+
+    async def _save(self) -> None:
+        await self._record.reread()  # another process may have saved it just before the claim
+        saved: dict[str, Any] = {}
+        try:
+            if self._is_wanted():
+                file = await self._download()
+                saved["saved_to"] = str(file)
+                strip = await self._crew.videos.strip(self._record.job.id, file)
+                saved["preview"] = str(strip) if strip else None
+        except ExpiredLink as error:
+            saved |= {"not_saved": str(error), "expired_at": self._crew.clock.now()}
+        except Unavailable as error:
+            saved["not_saved"] = str(error)
+        await self._record.change(lambda job: replace(job, saving_until=None, **saved))
+
+    async def _download(self) -> Path:
+        """Save the video; a link that turns out to be dead is asked for afresh, once.
+
+        Raises:
+            ExpiredLink: the fresh link is dead too.
+            Unavailable: it could not be fetched or stored.
+        """
+        job = self._record.job
+        name = file_name(job.handle, job.opened_at, job.prompt, job.seconds)
+        destination = Path(job.save_to) if job.save_to else None
+        try:
+            return await self._crew.videos.save(job.videos[0].url, name, destination)
+        except ExpiredLink:
+            if trouble := await self._renew():
+                raise Unavailable(f"The link is dead, and there is no fresh one yet. {trouble}") from None
+            return await self._crew.videos.save(self._record.job.videos[0].url, name, destination)

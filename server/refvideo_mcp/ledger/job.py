@@ -63,6 +63,7 @@ class Job:
     submit_deadline: float = 0.0
     changed_at: float = 0.0
     last_asked_at: float | None = None
+    answered_at: float | None = None
     saving_until: float | None = None
     delivered: bool = False
     told: bool = False
@@ -88,6 +89,15 @@ class Job:
     def holds_key(self) -> bool:
         """Whether its key still means this job: not once it was rejected, or released by the user."""
         return self.state != "rejected" and not self.released
+
+    @property
+    def asked_in_vain(self) -> bool:
+        """Whether somebody asked the router for it since the router last answered."""
+        return self.last_asked_at is not None and self.last_asked_at > (self.answered_at or 0.0)
+
+    def link_lives(self, at: float) -> bool:
+        """Whether a link to its video still leads somewhere then, as far as the router said."""
+        return any(video.expires_at > at for video in self.videos)
 
     @property
     def prompt(self) -> str | None:
@@ -121,12 +131,13 @@ class Job:
         if state == "succeeded" and not links:
             state, reason = "failed", "it ended without a video"
         if self.state in ("succeeded", "failed") and state != "succeeded":
-            return self
+            return replace(self, answered_at=asked_at)
         percent = result.task.progress_percent
         return replace(
             self,
             state=state,
             changed_at=self.changed_at if state == self.state else asked_at,
+            answered_at=asked_at,
             progress_percent=None if percent is None else min(percent, 100),
             eta_seconds=result.task.eta or None,
             raw_status=result.raw_status,

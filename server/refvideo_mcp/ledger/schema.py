@@ -41,6 +41,7 @@ jobs = Table(
     Column("submit_deadline", Double, nullable=False, default=0),
     Column("changed_at", Double, nullable=False),
     Column("last_asked_at", Double),
+    Column("answered_at", Double),
     Column("saving_until", Double),
     Column("delivered", Boolean, nullable=False, default=False),
     Column("told", Boolean, nullable=False, default=False),

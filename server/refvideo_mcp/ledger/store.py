@@ -155,15 +155,16 @@ class Ledger:
 
         from refvideo_mcp.ledger.schema import jobs
 
-        open_or_unsaved = or_(
-            jobs.c.state.in_(OPEN),
-            and_(jobs.c.state == "succeeded", jobs.c.saved_to.is_(None), jobs.c.not_saved.is_(None)),
-        )
+        unsaved = and_(jobs.c.state == "succeeded", jobs.c.saved_to.is_(None))
+        open_or_unsaved = or_(jobs.c.state.in_(OPEN), unsaved)
         with self._transaction() as connection:
             return self._select(connection, jobs.c.account == account, jobs.c.opened_at > since, open_or_unsaved)
 
     def claim(self, job_id: str, column: str, now: float, free_before: float, value: float) -> bool:
-        """Set a time column of one job to `value` if it is not later than `free_before`; whether this process won."""
+        """Set a time column of one job to `value` if it is not later than `free_before`; whether this process won.
+
+        A job without a row is its for whoever asks.
+        """
         from sqlalchemy import or_
 
         from refvideo_mcp.ledger.schema import jobs
@@ -173,7 +174,7 @@ class Ledger:
             # A later time than ours would be was written by a clock that has since been set back.
             free = or_(field.is_(None), field <= free_before, field > value + CLOCKS_DIFFER_SECONDS)
             done = connection.execute(jobs.update().where(jobs.c.id == job_id, free).values({column: value}))
-            return done.rowcount == 1
+            return done.rowcount == 1 or not self._select(connection, jobs.c.id == job_id)
 
     def untold(self, account: str, except_ids: set[str]) -> list[Job]:
         """Videos that were finished while nobody asked, each returned once."""

@@ -1,0 +1,498 @@
+"""What breaks while jobs are followed: the router, the ledger, the disk, the clock. No job and no word gets lost."""
+
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult
+
+from fake_router import UNREACHABLE, FakeRouter, Reply, process, refused, said, told
+from marker import KEY
+from refvideo_mcp.app import build_server
+from refvideo_mcp.jobs import InFlight
+from refvideo_mcp.settings import Settings
+from virtual_time import VirtualClock
+
+pytestmark = pytest.mark.anyio
+
+ORDER_KEY = "order-2026-11-23-0007"
+NO_BALANCE = refused(403, "NOT_ENOUGH_BALANCE")
+
+
+@pytest.fixture
+async def clock() -> AsyncIterator[VirtualClock]:
+    clock = VirtualClock()
+    async with clock.passing():
+        yield clock
+
+
+@pytest.fixture
+def router(clock: VirtualClock) -> FakeRouter:
+    return FakeRouter(clock)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    return tmp_path / "videos"
+
+
+async def submit(client: Client, **arguments: Any) -> CallToolResult:
+    subjects = [{"images": "https://pictures.example/cat.png"}]
+    return await client.call_tool("generate_reference_video", {"prompt": "@1 runs", "subjects": subjects} | arguments)
+
+
+async def result(client: Client, task_id: str = "task-1", **arguments: Any) -> CallToolResult:
+    return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
+
+
+async def files(folder: Path) -> list[str]:
+    return sorted([path.name async for path in anyio.Path(folder).glob("*")])
+
+
+def rows(ledger: Path) -> list[tuple[str, str | None]]:
+    with closing(sqlite3.connect(ledger)) as database:
+        return database.execute("SELECT state, task_id FROM refvideo_jobs ORDER BY opened_at").fetchall()
+
+
+@contextmanager
+def out_of_order(ledger: Path) -> Iterator[None]:
+    """The ledger can be neither read nor written."""
+
+    def rename(old: str, new: str) -> None:
+        with closing(sqlite3.connect(ledger)) as database:
+            database.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    rename("refvideo_jobs", "gone")
+    yield
+    rename("gone", "refvideo_jobs")
+
+
+# The router
+
+
+async def test_a_video_is_saved_though_a_look_was_refused(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    """Some gateways report a rate limit as an empty balance."""
+    router.takes = 30
+    router.results = [NO_BALANCE]
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        await clock.sleep(60)
+
+    assert len(await files(videos)) == 1
+
+
+async def test_refusals_that_last_are_asked_about_slowly_and_each_wait_is_told_at_once(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.result = refused(401, "FAILED_TO_AUTH")
+    async with process(router, ledger) as client:
+        await submit(client)
+        await clock.sleep(3600)
+        looks = router.polled("task-1")
+        answer = await result(client)
+
+    assert answer.is_error
+    assert said(answer).startswith("api.myrouter.ai answered 401 FAILED_TO_AUTH")
+    assert clock.steady() <= 3602
+    assert 3590 / 11 - 1 < len(looks) < 3600 / 9 + 2
+
+
+@pytest.mark.parametrize("trouble", [UNREACHABLE, refused(404, "TASK_NOT_FOUND"), Reply(503, "oops")])
+async def test_a_dead_link_is_not_handed_out_where_there_is_no_fresh_one(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, trouble: Reply
+) -> None:
+    router.takes = 10
+    async with process(router, ledger) as client:
+        await submit(client)
+        await result(client)
+        await clock.sleep(7200 - clock.steady())
+        router.result = trouble
+        dead = await result(client)
+        router.result = Reply()
+        fresh = await result(client)
+
+    assert dead.is_error
+    known = "Job task-1 succeeded, but its link died at 2027-01-15 09:00 UTC; there is no fresh one yet."
+    assert known in said(dead)
+    assert "https://cdn.example" not in said(dead)
+    assert not fresh.is_error
+    assert told(fresh)["videos"][0]["expires_at"] > "2027-01-15T10:59"
+
+
+async def test_a_dead_link_is_refused_at_once_where_the_router_refuses_to_tell(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 10
+    async with process(router, ledger) as client:
+        await submit(client)
+        await result(client)
+        await clock.sleep(7200)
+        router.result = refused(403, "INVALID_API_KEY")
+        asked_at = clock.steady()
+        answer = await result(client)
+        assert clock.steady() == asked_at
+
+    assert answer.is_error
+    assert said(answer).startswith("api.myrouter.ai answered 403 INVALID_API_KEY")
+
+
+async def test_a_fresh_link_is_asked_for_until_the_wait_ends(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 10
+    async with process(router, ledger) as client:
+        await submit(client)
+        await result(client)
+        await clock.sleep(7200)
+        router.results = [Reply(503, "oops"), UNREACHABLE]
+        answer = await result(client)
+        polls = len(router.polls)
+        router.result = UNREACHABLE
+        await clock.sleep(7200)
+        await result(client)
+        asked = len(router.polls)
+        await clock.sleep(600)
+
+    assert told(answer)["videos"][0]["expires_at"] > "2027-01-15T10:59"
+    assert asked > polls + 3
+    assert len(router.polls) <= asked + 1, "nobody wants it any more"
+
+
+async def test_a_wait_that_ends_before_the_first_look_is_no_error(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    async with process(router, ledger) as client:
+        await submit(client)
+        answer = await result(client, wait_seconds=1)
+
+    assert router.polls == []
+    assert not answer.is_error
+    assert told(answer)["state"] == "queued"
+
+
+async def test_a_submission_answered_at_the_end_of_a_wait_is_no_error(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=89)]
+    async with process(router, ledger) as client, process(router, ledger) as other:
+        key = told(await submit(client))["idempotency_key"]
+        answers: list[CallToolResult] = []
+
+        async def wait(client: Client) -> None:
+            answers.append(await result(client, key))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait, client)
+            tasks.start_soon(wait, other)
+
+    assert clock.steady() == 90
+    assert [told(answer)["task_id"] for answer in answers] == ["task-1"] * 2
+    assert [answer.is_error for answer in answers] == [False] * 2
+
+
+async def test_every_window_is_told_that_the_router_cannot_be_reached(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """The one that asks is not the only one that waits."""
+    answers: list[CallToolResult] = []
+
+    async def wait(client: Client) -> None:
+        answers.append(await result(client))
+
+    async with process(router, ledger) as one, process(router, ledger) as other:
+        await submit(one)
+        await result(one, wait_seconds=5)
+        router.result = UNREACHABLE
+        await clock.sleep(10)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait, one)
+            tasks.start_soon(wait, other)
+
+    assert [answer.is_error for answer in answers] == [True, True]
+    assert all("Last known state of job task-1: processing" in said(answer) for answer in answers)
+
+
+# The ledger
+
+
+async def test_a_task_of_another_program_is_asked_for_and_adopted_when_the_ledger_is_back(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes = 30
+    router.accepted["other"] = 0
+    async with process(router, ledger, output_dir=videos) as client:
+        await client.call_tool("list_reference_videos", {})
+        with out_of_order(ledger):
+            unlisted = await result(client, "other", wait_seconds=5)
+        answer = await result(client, "other")
+
+    assert told(unlisted)["state"] == "processing"
+    assert told(answer)["state"] == "succeeded"
+    assert len(await files(videos)) == 1
+    assert rows(ledger) == [("succeeded", "other")]
+
+
+async def test_a_video_of_another_program_is_saved_once_though_the_ledger_is_gone(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes = 10
+    router.accepted["other"] = 0
+    async with process(router, ledger, output_dir=videos) as client:
+        await client.call_tool("list_reference_videos", {})
+        with out_of_order(ledger):
+            answer = await result(client, "other")
+
+    (name,) = await files(videos)
+    assert told(answer)["videos"][0]["saved_to"] == str(videos / name)
+    assert clock.steady() < 45
+
+
+async def test_a_job_whose_row_was_forgotten_is_followed_to_its_end(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes = 30
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        with closing(sqlite3.connect(ledger)) as database, database:
+            database.execute("DELETE FROM refvideo_jobs")
+        await clock.sleep(60)
+
+    assert len(await files(videos)) == 1
+
+
+async def test_a_task_id_that_the_ledger_missed_is_written_though_the_router_refuses_every_look(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=20)]
+    router.result = NO_BALANCE
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(submit, client)
+        await clock.sleep(10)
+        with out_of_order(ledger):
+            await clock.sleep(30)
+        await clock.sleep(20)
+        assert rows(ledger) == [("queued", "task-1")]
+        router.result = Reply()
+        answer = await result(client)
+
+    assert told(answer)["task_id"] == "task-1"
+    assert rows(ledger) == [(told(answer)["state"], "task-1")]
+
+
+async def test_a_refusal_that_the_ledger_missed_is_not_forgotten(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [refused(400, "ILLEGAL_PROMPT", after=20)]
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(submit, client, idempotency_key=ORDER_KEY))
+        await clock.sleep(10)
+        with out_of_order(ledger):
+            await clock.sleep(30)
+        answer = await result(client, ORDER_KEY)
+
+    assert answer.is_error
+    assert "ILLEGAL_PROMPT" in said(answer)
+    assert clock.steady() < 45
+
+
+async def test_a_process_that_ends_after_its_post_gets_the_task_id_into_a_ledger_that_failed_for_a_moment(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=20)]
+    in_flight = InFlight()
+    server = build_server(
+        Settings(api_key=KEY, database=ledger), transport=router.transport, clock=clock, in_flight=in_flight
+    )
+    at_landing: list[tuple[str, str | None]] = []
+    async with Client(server) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(submit, client)
+        await clock.sleep(10)
+        in_flight.when_landed(lambda: at_landing.extend(rows(ledger)))
+        with out_of_order(ledger):
+            await clock.sleep(12)
+        await clock.sleep(10)
+
+    assert at_landing == [("queued", "task-1")]
+
+
+async def test_a_key_that_cannot_be_looked_up_is_not_denied(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=60)]
+    async with process(router, ledger) as client:
+        key = told(await submit(client))["idempotency_key"]
+        await clock.sleep(30)
+    async with process(router, ledger) as client:
+        await client.call_tool("list_reference_videos", {})
+        with out_of_order(ledger):
+            answer = await result(client, key)
+        found = await result(client, key)
+
+    assert answer.is_error
+    assert said(answer) == (
+        f"The job ledger ({ledger}) cannot be used: it answers SQLITE_ERROR. "
+        f"Without it only api.myrouter.ai could be asked, and that does not know {key}. "
+        "Jobs are not affected: ask again when the ledger can be read. An idempotency_key is looked up there alone."
+    )
+    assert told(found)["task_id"] == "task-1"
+
+
+# The disk
+
+
+@pytest.mark.parametrize("later", [600, 7200], ids=["the link lives", "the link is dead"])
+async def test_a_video_that_could_not_be_saved_is_saved_by_the_next_process_unasked(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path, later: float
+) -> None:
+    router.takes = 10
+    await anyio.Path(videos).write_text("a file where the folder should be")
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        await result(client)
+        await clock.sleep(later)
+    await anyio.Path(videos).unlink()
+    asked = len(router.polls)
+    async with process(router, ledger, output_dir=videos) as client:
+        await clock.sleep(10)
+
+    assert len(await files(videos)) == 1
+    assert len(router.polls) - asked == (later > 3600)
+
+
+async def test_a_video_that_is_lost_for_good_is_not_asked_for_by_the_next_process(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes = 10
+    router.file_status = 404
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        lost = await result(client)
+        asked = len(router.polls)
+    async with process(router, ledger, output_dir=videos) as client:
+        await clock.sleep(600)
+
+    assert "its video expired" in said(lost)
+    assert len(router.polls) == asked
+
+
+async def test_a_finished_job_is_not_asked_for_at_every_start_where_nothing_is_saved(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 5
+    async with process(router, ledger) as client:
+        await submit(client)
+        await result(client)
+        await clock.sleep(7200)
+    asked = len(router.polls)
+    for _ in range(3):
+        async with process(router, ledger):
+            await clock.sleep(10)
+
+    assert len(router.polls) == asked
+
+
+async def test_a_disk_that_does_not_answer_holds_up_nobody_else(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router.takes = 5
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        await result(client)
+
+        hung, back, timed_out = threading.Event(), threading.Event(), threading.Event()
+        is_file = Path.is_file
+
+        def of_a_dead_server(path: Path) -> bool:
+            if path.parent == videos:
+                hung.set()
+                if not back.wait(5):
+                    timed_out.set()
+            return is_file(path)
+
+        monkeypatch.setattr(Path, "is_file", of_a_dead_server)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(result, client)
+            await anyio.to_thread.run_sync(hung.wait)
+            listed = await client.call_tool("list_reference_videos", {})
+            waited_for = timed_out.is_set()
+            back.set()
+
+    assert told(listed)["jobs"][0]["state"] == "succeeded"
+    assert not waited_for
+
+
+async def test_two_processes_save_each_video_once_however_long_the_queue(
+    clock: VirtualClock, ledger: Path, videos: Path
+) -> None:
+    fetched: list[str] = []
+
+    class SlowVideos(FakeRouter):
+        async def _handle(self, request: httpx2.Request) -> httpx2.Response:
+            if request.url.host == "cdn.example":
+                fetched.append(request.url.path)
+                await self.clock.sleep(400)
+            return await super()._handle(request)
+
+    router = SlowVideos(clock, takes=10)
+    async with process(router, ledger, output_dir=videos) as one:
+        for scene in range(5):
+            await submit(one, prompt=f"@1 in scene {scene}")
+        await clock.sleep(30)
+        async with process(router, ledger, output_dir=videos):
+            await clock.sleep(2000)
+
+    assert sorted(fetched) == [f"/task-{n}.mp4" for n in range(1, 6)]
+    assert len(await files(videos)) == 5
+
+
+# The clock
+
+
+async def test_a_clock_that_was_set_back_holds_up_no_job_after_a_restart(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes = 30
+    async with process(router, ledger) as client:
+        await submit(client)
+    clock.set_by = -3600
+    async with process(router, ledger, output_dir=videos):
+        await clock.sleep(60)
+
+    assert len(await files(videos)) == 1
+
+
+async def test_a_submission_whose_time_ran_out_while_it_paused_is_not_sent(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """Others may call it uncertain by now: it must not be bought after all."""
+    router.submissions = [refused(429, "RATE_LIMIT_EXCEEDED", retry_after=20)]
+    answers: list[CallToolResult] = []
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+
+        async def call() -> None:
+            answers.append(await submit(client))
+
+        tasks.start_soon(call)
+        await clock.sleep(10)
+        clock.set_by = 600
+
+    assert len(router.posts) == 1
+    assert said(answers[0]) == (
+        "The time to send this to api.myrouter.ai ran out. Nothing was sent or bought. Call again."
+    )
+    assert rows(ledger) == [("rejected", None)]
