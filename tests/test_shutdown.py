@@ -10,6 +10,7 @@ import anyio
 import pytest
 from mcp import Client, MCPError
 
+from fake_router import said
 from marker import KEY
 from misbehaving_router import MisbehavingRouter, Status
 from refvideo_mcp.ledger import Job, Ledger
@@ -25,7 +26,7 @@ either_signal = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM
 
 
 @asynccontextmanager
-async def posting(home: Path, router: MisbehavingRouter) -> AsyncIterator[StdioServer]:
+async def posting(home: Path, router: MisbehavingRouter) -> AsyncIterator[tuple[StdioServer, Client]]:
     """A server whose POST the router has accepted and will answer once `router.hold` is set."""
     router.hold = anyio.Event()
 
@@ -41,7 +42,7 @@ async def posting(home: Path, router: MisbehavingRouter) -> AsyncIterator[StdioS
         tasks.start_soon(submit, client)
         with anyio.fail_after(30):
             await router.until(lambda: bool(router.accepted))
-        yield server
+        yield server, client
         tasks.cancel_scope.cancel()
 
 
@@ -81,7 +82,7 @@ async def test_a_signal_ends_an_idle_server_at_once_though_stdin_is_open(
 async def test_a_signal_during_a_post_ends_the_server_when_the_answer_is_recorded(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    async with MisbehavingRouter() as router, posting(tmp_path, router) as server:
+    async with MisbehavingRouter() as router, posting(tmp_path, router) as (server, _):
         server.process.send_signal(number)
         await says_that_it_waits(server)
         assert server.process.returncode is None
@@ -93,9 +94,21 @@ async def test_a_signal_during_a_post_ends_the_server_when_the_answer_is_recorde
     assert (job.state, job.task_id, len(router.posts)) == ("queued", "task-1", 1)
 
 
+async def test_nothing_more_is_bought_once_a_signal_was_heard(tmp_path: Path) -> None:
+    async with MisbehavingRouter() as router, posting(tmp_path, router) as (server, client):
+        server.process.send_signal(signal.SIGTERM)
+        await says_that_it_waits(server)
+        answer = await client.call_tool("generate_reference_video", REQUEST | {"prompt": "@1 sleeps"})
+        assert router.hold is not None
+        router.hold.set()
+        await server.ended()
+    assert said(answer) == "This server is about to end. Nothing was bought: call again when it is back."
+    assert len(router.posts) == 1
+
+
 @either_signal
 async def test_the_second_signal_ends_the_server_at_once(number: signal.Signals, tmp_path: Path) -> None:
-    async with MisbehavingRouter() as router, posting(tmp_path, router) as server:
+    async with MisbehavingRouter() as router, posting(tmp_path, router) as (server, _):
         server.process.send_signal(number)
         await says_that_it_waits(server)
         server.process.send_signal(number)
@@ -106,7 +119,7 @@ async def test_the_second_signal_ends_the_server_at_once(number: signal.Signals,
 
 
 async def test_an_answer_that_comes_after_stdin_closed_is_recorded(tmp_path: Path) -> None:
-    async with MisbehavingRouter() as router, posting(tmp_path, router) as server:
+    async with MisbehavingRouter() as router, posting(tmp_path, router) as (server, _):
         assert server.process.stdin
         await server.process.stdin.aclose()
         # As the SDK's client does, which kills 2 s later.
@@ -123,7 +136,7 @@ async def test_an_answer_that_comes_after_stdin_closed_is_recorded(tmp_path: Pat
 
 async def test_a_repeated_call_in_the_next_process_joins_what_the_last_one_was_submitting(tmp_path: Path) -> None:
     async with MisbehavingRouter() as router:
-        async with posting(tmp_path, router) as server:
+        async with posting(tmp_path, router) as (server, _):
             server.process.kill()
             await server.ended()
         async with StdioServer.running(tmp_path, router.url) as next_one, Client(next_one.pipes()) as client:

@@ -35,7 +35,7 @@ from marker import KEY as API_KEY
 from refvideo_mcp.errors import Refused, RefvideoError, Rejected, Uncertain
 from refvideo_mcp.images import Grants, Images
 from refvideo_mcp.jobs import Crew, InFlight, Jobs, Limits, Permissions, Submission
-from refvideo_mcp.jobs.jobs import ON_ITS_WAY_SECONDS
+from refvideo_mcp.jobs.buying import ON_ITS_WAY_SECONDS
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
 from refvideo_mcp.spec import ReferenceVideoRequest
@@ -383,11 +383,11 @@ class JobsMachine(RuleBasedStateMachine):
             return  # the key is a later job's by now
         found = self.run(self._look(number, handle))
         self._observe()
+        job.delivered = True  # its id or key came back
         state = job.at(self.clock.steady())
         if isinstance(found, Job):
             assert found.id == job.id
             assert found.state == "submitting" or found.task_id == job.post.task_id
-            job.delivered = True
         elif state == "uncertain":
             assert isinstance(found, Uncertain)
         else:
@@ -504,7 +504,8 @@ class JobsMachine(RuleBasedStateMachine):
         async def work() -> None:
             with call.scope:
                 try:
-                    call.outcome = await jobs.submit(request, key=call.key, release=release)
+                    async with jobs.buying.submitted(request, key=call.key, release=release) as done:
+                        call.outcome = done
                 except RefvideoError as error:
                     call.outcome = error
             call.over_at = self.clock.steady()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx2
 import pytest
 from mcp import Client
@@ -16,6 +17,11 @@ from mcp.client import ClientRequestContext
 from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
 
 from fake_router import LOST, FakeRouter, Reply, process, refused, said, told
+from marker import KEY as API_KEY
+from refvideo_mcp.app import running
+from refvideo_mcp.jobs import Clock, opening
+from refvideo_mcp.settings import Settings
+from refvideo_mcp.spec import GenerateCall
 from refvideo_mcp.tools import spec_tool
 from virtual_time import VirtualClock
 
@@ -683,3 +689,56 @@ async def test_an_answer_that_the_ledger_could_not_take_down_is_written_with_the
 
     assert told(answers[0])["task_id"] == "task-1"
     assert [job["task_id"] for job in told(listed)["jobs"]] == ["task-1"]
+
+
+async def test_an_answer_that_broke_off_while_it_was_written_did_not_reach_anybody(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    settings = Settings(api_key=API_KEY, database=ledger)
+    call = GenerateCall.model_validate(CAT)
+    async with running(settings, transport=router.transport, clock=clock) as state:
+        with anyio.CancelScope() as cancelled:
+            async with state.jobs.buying.submitted(call):
+                cancelled.cancel()
+                await anyio.lowlevel.checkpoint()
+        await clock.sleep(6)
+        async with state.jobs.buying.submitted(call) as again:
+            assert again.joined
+    assert len(router.posts) == 1
+
+
+async def test_a_job_that_was_asked_for_by_its_key_is_known_to_its_caller_even_if_nothing_was_answered(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """The next identical call is another take."""
+    router.submissions = [Reply(after=11)]
+    async with process(router, ledger) as client:
+        key = told(await submit(client))["task_id"]
+        await clock.sleep(1)
+        with anyio.move_on_after(0.1):  # the call is cancelled
+            await client.call_tool("get_task_result", {"task_id": key})
+        await clock.sleep(6)
+        await submit(client)
+    assert len(router.posts) == 2
+
+
+async def test_a_ledger_that_is_busy_for_too_long_lets_nothing_be_sent_late(
+    router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "ANSWER_SECONDS", 2.0)  # real seconds: the ledger is outside of our clock
+    router.clock = Clock()
+    async with process(router, ledger) as client:
+        await client.call_tool("list_reference_videos", {})  # opens the ledger
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            answers: Answers = []
+
+            async def call() -> None:
+                answers.append(await submit(client))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call)
+                await anyio.sleep(2.5)
+                other.execute("ROLLBACK")
+    assert said(answers[0]) == "This took too long. Nothing was bought: call again."
+    assert router.posts == []

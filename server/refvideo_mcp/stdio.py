@@ -40,6 +40,7 @@ def _ending(in_flight: InFlight) -> Callable[[int, FrameType | None], None]:
         # Not an exception: a thread blocked in reading stdin would keep the interpreter from ending.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        in_flight.ending = True
         if in_flight.count:
             sys.stderr.write("refvideo-mcp: a job is being submitted; ending when the router has answered.\n")
             timer = threading.Timer(PATIENCE_SECONDS, os._exit, [128 + number])

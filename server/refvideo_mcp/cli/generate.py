@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
     async def draft(jobs: Jobs) -> Draft:
         await _ask(jobs, call)
-        return (await jobs.draft(call, save_to=call.save_to)).draft
+        return (await jobs.buying.draft(call, save_to=call.save_to)).draft
 
     async def generate(jobs: Jobs) -> Job:
         job = await _submitted(jobs, call, screen, known)
@@ -97,17 +97,18 @@ async def _submitted(jobs: Jobs, call: GenerateCall, screen: Screen, known: list
             show("submitting")
 
         show("reading pictures")
-        done = await jobs.submit(
+        submitted = jobs.buying.submitted(
             call, key=call.idempotency_key, save_to=call.save_to, release=release, on_opened=on_opened
         )
-    known.append(done.job)
-    _print_submission(done, jobs.host, screen)
+        async with submitted as done:
+            known.append(done.job)
+    _print_submission(done, jobs.buying.pictures_go_to, screen)
     return done.job
 
 
-def _print_submission(done: Submission, host: str, screen: Screen) -> None:
+def _print_submission(done: Submission, sent_to: str, screen: Screen) -> None:
     if done.sent:
-        screen.done("pictures", f"{', '.join(clean(path.name, 60) for path in done.sent)}, sent to {host}")
+        screen.done("pictures", f"{', '.join(clean(path.name, 60) for path in done.sent)}, sent to {sent_to}")
     left = f"; {done.seconds_left} s left in today's allowance" if done.seconds_left is not None else ""
     joined = ", which an identical call had started: nothing new was bought" if done.joined else ""
     screen.done("job", f"{done.job.handle}{joined}{left}")

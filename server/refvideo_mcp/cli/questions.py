@@ -36,7 +36,7 @@ async def ask_for_saving(jobs: Jobs, place: str) -> None:
 
 async def ask_about_twin(jobs: Jobs, call: GenerateCall) -> bool:
     """Whether the person lets a job be sent again that may exist already; False where there is none."""
-    twin = await jobs.uncertain_twin(call)
+    twin = await jobs.buying.uncertain_twin(call)
     return twin is not None and _yes(
         f"This job was sent before ({twin.key}) and its answer was lost: it may exist and be billed.\n"
         f"Please look for it in the console of {jobs.host} first. Send it again, and perhaps pay twice?"

@@ -1,9 +1,10 @@
 """The domain: submit once, wait together, collect. No MCP, no HTTP and no SQL in sight."""
 
 from refvideo_mcp.jobs.answers import answer_of, answers_of, is_lost, loss, opened, progress_message, trouble_of
+from refvideo_mcp.jobs.buying import Submission
 from refvideo_mcp.jobs.clock import Clock
 from refvideo_mcp.jobs.crew import Crew, InFlight
-from refvideo_mcp.jobs.jobs import Jobs, Submission
+from refvideo_mcp.jobs.jobs import Jobs
 from refvideo_mcp.jobs.outcomes import failure
 from refvideo_mcp.jobs.permissions import Permissions
 from refvideo_mcp.jobs.rules import Limits, UncertainTwin

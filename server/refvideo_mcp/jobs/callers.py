@@ -1,4 +1,9 @@
-"""Which calls of this process wait for which job."""
+"""Which calls of this process wait for which job, and which answers are on their way out."""
+
+import anyio
+
+from refvideo_mcp.jobs.watch import Watch
+from refvideo_mcp.ledger import Job
 
 __all__ = ["Callers"]
 
@@ -19,6 +24,18 @@ class Callers:
         self._waiting[job_id].remove(begun)
         if not self._waiting[job_id]:
             del self._waiting[job_id]
+
+    @property
+    def concerned(self) -> set[str]:
+        """Ids of jobs that a caller is told of anyway."""
+        return self._waiting.keys() | self.answered
+
+    async def told(self, watch: Watch, answer: Job) -> None:
+        """Remember what a caller was answered about a job; it is no news any more, as soon as it is said."""
+        self.answered.add(answer.id)
+        with anyio.CancelScope(shield=True):
+            await watch.told(answer)
+        self.answered.discard(answer.id)
 
     def busy(self, begun: float) -> frozenset[str]:
         """Ids of jobs that an identical call of `begun` does not join: it was made beside theirs, for another take."""

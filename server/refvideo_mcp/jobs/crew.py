@@ -23,12 +23,14 @@ T = TypeVar("T")
 MOST_REQUESTS = 20
 MOST_DOWNLOADS = 3
 DISK_THREADS = 4
+BRIEF_SECONDS = 1.0
 
 
 class InFlight:
     """How many POSTs are on their way: a process that ends now would lose their answers.
 
-    `ending` is set by a door that is about to: whoever only waits for a video is then answered within seconds.
+    `ending` is set by a door that is about to: no further POST is begun, and whoever only waits for a video is
+    answered within seconds.
     """
 
     def __init__(self) -> None:
@@ -91,3 +93,15 @@ class Crew:
             Refused: the ledger cannot be used.
         """
         return await anyio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._ledger_threads)
+
+    async def ask_briefly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """The same, for what an answer does not wait for longer than a second; then None.
+
+        Raises:
+            Refused: the ledger cannot be used.
+        """
+        with anyio.move_on_after(BRIEF_SECONDS):
+            return await anyio.to_thread.run_sync(
+                lambda: function(*args, **kwargs), limiter=self._ledger_threads, abandon_on_cancel=True
+            )
+        return None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
 from refvideo_mcp.errors import Refused
@@ -23,6 +24,7 @@ class Permissions:
         self._images = images
         self._videos = videos
         self._saving = saving
+        self._threads = anyio.CapacityLimiter(4)
 
     async def pictures_to_ask_about(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> list[Path]:
         """Folders whose pictures the call needs and that the user has not allowed."""
@@ -58,4 +60,9 @@ class Permissions:
                 "This server is reached over HTTP and saves no video where a call says: leave save_to out, and the "
                 "answer has a link to it. Nothing was sent."
             )
-        return await anyio.to_thread.run_sync(lambda: self._videos.destination(save_to, roots, saving.folders()))
+        # A folder on a dead network share must not hold the caller beyond its deadline.
+        return await anyio.to_thread.run_sync(
+            lambda: self._videos.destination(save_to, roots, saving.folders()),
+            limiter=self._threads,
+            abandon_on_cancel=True,
+        )

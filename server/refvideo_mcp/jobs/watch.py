@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["Watch", "is_done"]
 
 log = logging.getLogger(__name__)
 
+PROGRESS_SECONDS = 5.0
 FIRST_LOOK_SECONDS = 2.0
 SLOWEST_POLL_SECONDS = 10.0
 LONGEST_ETA_SECONDS = 30.0
@@ -64,6 +66,19 @@ class Watch:
     def hurry(self) -> None:
         """Someone wants to know now: look at once, unless the last look was a moment ago."""
         self._hurry.set()
+
+    async def until(
+        self, reached: Callable[[], bool], deadline: float, report: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Wait until `deadline` (steady time) at most; `report` is called at every news, and at least every 5 s."""
+        while not reached() and (left := deadline - self._clock.steady()) > 0:
+            await self._clock.wait(self.record.changed, min(left, PROGRESS_SECONDS))
+            if report is not None:
+                await report()
+
+    async def delivered(self) -> None:
+        """Remember that a caller knows the job's id or key."""
+        await self.record.change(lambda job: replace(job, delivered=True), news=False)
 
     async def told(self, answer: Job) -> None:
         """Remember that a caller knows the job by now, and how it ended, if it had when `answer` was given."""
@@ -120,7 +135,8 @@ class Watch:
                 return await self._crew.router.submit(body, self.job.submit_deadline - self._clock.now())
             except Rejected as error:
                 wait = max(error.retry_after or 0.0, pause * random.uniform(0.8, 1.2))
-                if error.retry_after is None or self._clock.steady() + wait > retry_until:
+                too_late = self._clock.steady() + wait > retry_until
+                if error.retry_after is None or too_late or self._crew.in_flight.ending:
                     raise
             await self._clock.sleep(wait)
             pause *= 2

@@ -36,7 +36,7 @@ async def generate_reference_video(
         and (folder := await jobs.permissions.folder_to_ask_about(call.save_to, folders))
     ):
         await jobs.permissions.allow_saving(folder)
-    done = await jobs.submit(
+    submitted = jobs.buying.submitted(
         call,
         roots=folders,
         key=call.idempotency_key,
@@ -45,11 +45,12 @@ async def generate_reference_video(
         release=released(twin),
         buy=buy,
     )
-    joined = "An identical call had already started this job; nothing new was bought." if done.joined else ""
-    names = listed([clean(path.name, 60) for path in done.sent], WORDS_OF_FILES)
-    sent = f"Sent to {jobs.pictures_go_to}: {names}." if done.sent else ""
-    left = f"{done.seconds_left} s left in today's allowance." if done.seconds_left is not None else ""
-    return await _answer(ctx, done.job, before=f"{joined} {sent}".strip(), after=left)
+    async with submitted as done:
+        joined = "An identical call had already started this job; nothing new was bought." if done.joined else ""
+        names = listed([clean(path.name, 60) for path in done.sent], WORDS_OF_FILES)
+        sent = f"Sent to {jobs.buying.pictures_go_to}: {names}." if done.sent else ""
+        left = f"{done.seconds_left} s left in today's allowance." if done.seconds_left is not None else ""
+        return await _answer(ctx, done.job, before=f"{joined} {sent}".strip(), after=left)
 
 
 async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResult, JobAnswer]:

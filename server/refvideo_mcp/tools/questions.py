@@ -78,7 +78,7 @@ async def ask_for_pictures(call: GenerateCall, roots: Roots, ctx: Ctx) -> Permis
     folders = await jobs.permissions.pictures_to_ask_about(call, folders_of(roots))
     if not folders or not _can_ask(ctx):
         return Permission(allow=False)
-    return Elicit(f"Send pictures from {_listed(folders)} to {jobs.pictures_go_to}?", Permission)
+    return Elicit(f"Send pictures from {_listed(folders)} to {jobs.buying.pictures_go_to}?", Permission)
 
 
 Pictures = Annotated[ElicitationResult[Permission], Resolve(ask_for_pictures)]
@@ -102,7 +102,7 @@ async def ask_about_twin(call: GenerateCall, roots: Roots, pictures: Pictures, c
     folders = folders_of(roots)
     if granted(pictures):
         await jobs.permissions.allow_pictures(await jobs.permissions.pictures_to_ask_about(call, folders))
-    twin = await jobs.uncertain_twin(call, folders) if _can_ask(ctx) else None
+    twin = await jobs.buying.uncertain_twin(call, folders) if _can_ask(ctx) else None
     if twin is None:
         return Release(send_again=False)
     return Elicit(
@@ -120,7 +120,7 @@ async def ask_before_buying(call: GenerateCall, roots: Roots, twin: Twin, ctx: C
     state = state_of(ctx)
     if state.confirm_above is None or call.duration <= state.confirm_above or released(twin):
         return Purchase(buy=True)
-    offer = await state.jobs.offer(call, folders_of(roots), key=call.idempotency_key, begun=arrived())
+    offer = await state.jobs.buying.offer(call, folders_of(roots), key=call.idempotency_key, begun=arrived())
     if not offer.buys:
         return Joining(buy=False)
     if not _can_ask(ctx):
