@@ -1,8 +1,10 @@
 """How the stdio server ends: at once, unless a job is just being paid for."""
 
+import os
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from mcp import Client, MCPError
 from fake_router import said
 from marker import KEY
 from misbehaving_router import MisbehavingRouter, Status
+from programs import needs
 from refvideo_mcp.ledger import Job, Ledger
 from stdio_server import StdioServer
 
@@ -58,10 +61,22 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-async def says_that_it_waits(server: StdioServer) -> None:
-    with anyio.fail_after(30):
-        while b"ending when the router has answered" not in (server.home / "stderr").read_bytes():  # noqa: ASYNC110
+def renderers(folder: Path) -> list[str]:
+    """The processes that render clips in this folder."""
+    listed = subprocess.run(
+        [needs("ps"), "-A", "-ww", "-o", "args="], capture_output=True, encoding="utf-8", check=True
+    )
+    return [line for line in listed.stdout.splitlines() if str(folder) in line]
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    with anyio.fail_after(15):
+        while not is_so():  # noqa: ASYNC110  # another process tells nobody
             await anyio.sleep(0.02)
+
+
+async def says_that_it_waits(server: StdioServer) -> None:
+    await until(lambda: b"ending when the router has answered" in (server.home / "stderr").read_bytes())
 
 
 @either_signal
@@ -116,6 +131,23 @@ async def test_the_second_signal_ends_the_server_at_once(number: signal.Signals,
 
     (job,) = remembered(server, router)
     assert (job.state, job.task_id) == ("submitting", None)
+
+
+@either_signal
+async def test_a_signal_ends_the_sandbox_of_the_server_too(number: signal.Signals, tmp_path: Path) -> None:
+    """Its folder, and a clip that is just being rendered."""
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    temporary.mkdir()
+    settings = {"MYROUTER_API_KEY": "sandbox", "TMPDIR": str(temporary)}
+    order = REQUEST | {"duration": 10, "resolution": "1080p"}  # rendering takes some 20 s
+    async with StdioServer.running(home, "", **settings) as server, Client(server.pipes()) as client:
+        await client.call_tool("generate_reference_video", order)
+        await until(lambda: bool(renderers(temporary)))
+        server.process.send_signal(number)
+        assert await server.ended() == 128 + number
+
+    await until(lambda: not renderers(temporary))
+    assert [path for path in temporary.rglob("*") if path.name != f"refvideo-sandbox-cache-{os.getuid()}"] == []
 
 
 async def test_an_answer_that_comes_after_stdin_closed_is_recorded(tmp_path: Path) -> None:

@@ -36,20 +36,22 @@ async def running(
     settings: Settings,
     *,
     in_flight: InFlight | None = None,
+    leftovers: ExitStack | None = None,
     transport: "httpx2.AsyncBaseTransport | None" = None,
     clock: Clock | None = None,
     timeouts: Timeouts | None = None,
 ) -> AsyncIterator[ServerState]:
     """Everything behind the tools, for as long as the block runs; the command line works with the same.
 
-    `in_flight` counts the POSTs on their way. `transport` and `clock` stand in for the network and for time; `timeouts`
-    are the router's.
+    `in_flight` counts the POSTs on their way. `leftovers` holds what would stay behind if the process ended without
+    closing it: a sandbox and its folder. `transport` and `clock` stand in for the network and for time; `timeouts` are
+    the router's.
     """
     time = clock or Clock()
     if not settings.api_key:
         yield ServerState(None, time, max_wait=settings.max_wait, shows_paths=not settings.http)
         return
-    with ExitStack() as stack:
+    with leftovers if leftovers is not None else ExitStack() as stack:
         base_url, database = settings.base_url, settings.database
         state, cache = settings.state_dir, settings.cache_dir
         if settings.sandbox:
@@ -112,6 +114,7 @@ def build_server(
     settings: Settings,
     *,
     in_flight: InFlight | None = None,
+    leftovers: ExitStack | None = None,
     transport: "httpx2.AsyncBaseTransport | None" = None,
     clock: Clock | None = None,
     timeouts: Timeouts | None = None,
@@ -120,7 +123,14 @@ def build_server(
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[ServerState]) -> AsyncIterator[ServerState]:
-        parts = running(settings, in_flight=in_flight, transport=transport, clock=clock, timeouts=timeouts)
+        parts = running(
+            settings,
+            in_flight=in_flight,
+            leftovers=leftovers,
+            transport=transport,
+            clock=clock,
+            timeouts=timeouts,
+        )
         async with parts as state:
             yield state
 

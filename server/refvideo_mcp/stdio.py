@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType
 
 import anyio
@@ -27,14 +28,20 @@ def serve(settings: Settings) -> None:
             "refvideo-mcp speaks MCP here, on stdin and stdout: an AI client starts it. Ctrl-C ends it.\n"
             "To see a video made, run: refvideo-mcp demo. For everything else: refvideo-mcp --help\n"
         )
-    in_flight = InFlight()
+    in_flight, leftovers = InFlight(), ExitStack()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _ending(in_flight))
-    anyio.run(build_server(settings, in_flight=in_flight).run_stdio_async)
+        signal.signal(number, _ending(in_flight, leftovers))
+    anyio.run(build_server(settings, in_flight=in_flight, leftovers=leftovers).run_stdio_async)
 
 
-def _ending(in_flight: InFlight) -> Callable[[int, FrameType | None], None]:
+def _ending(in_flight: InFlight, leftovers: ExitStack) -> Callable[[int, FrameType | None], None]:
     """A signal handler: the first signal ends the process at once, or when the POSTs in flight are answered."""
+
+    def leave(code: int) -> None:
+        try:
+            leftovers.close()
+        finally:
+            os._exit(code)
 
     def end(number: int, _: FrameType | None) -> None:
         # Not an exception: a thread blocked in reading stdin would keep the interpreter from ending.
@@ -43,9 +50,9 @@ def _ending(in_flight: InFlight) -> Callable[[int, FrameType | None], None]:
         in_flight.ending = True
         if in_flight.count:
             sys.stderr.write("refvideo-mcp: a job is being submitted; ending when the router has answered.\n")
-            timer = threading.Timer(PATIENCE_SECONDS, os._exit, [128 + number])
+            timer = threading.Timer(PATIENCE_SECONDS, leave, [128 + number])
             timer.daemon = True
             timer.start()
-        in_flight.when_landed(lambda: os._exit(128 + number))
+        in_flight.when_landed(lambda: leave(128 + number))
 
     return end
