@@ -8,15 +8,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event
 
+from fake_router import FakeRouter, process, said
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs.draft import draft_of
 from refvideo_mcp.ledger import Draft, Job, Ledger
+from virtual_time import VirtualClock
 
 pytest_plugins = ["ledger_places"]
 
@@ -221,3 +223,42 @@ def test_a_full_disk_refuses_the_job(
         jobs.extend(open_job(ledger) for _ in range(20))  # some may still fit into what the file holds already
     assert str(refused.value) == f"The job ledger ({file}) cannot be used: {said}. {NOTHING}"
     assert {job.id for job in opened(file).newest("ann", 100)} == {job.id for job in jobs}
+
+
+def fill(disk: Path) -> None:
+    with (disk / "holiday.mp4").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(512))
+
+
+def make_read_only(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (fill, "the disk is full or reports errors; ask the user to check it"),
+        (
+            make_read_only,
+            "it cannot be opened; ask the user to check its folder and permissions or to set REFVIDEO_DATABASE_URL",
+        ),
+    ],
+    ids=["full", "read-only"],
+)
+async def test_on_a_full_or_read_only_disk_nothing_is_sent(
+    small_disk: Path, spoil: Callable[[Path], None], why: str
+) -> None:
+    clock, file = VirtualClock(), small_disk / "ledger.db"
+    router = FakeRouter(clock)
+    request = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
+    async with clock.passing():
+        async with process(router, file) as client:
+            assert not (await client.call_tool("generate_reference_video", request)).is_error
+        spoil(small_disk)
+        async with process(router, file) as client:
+            refused = await client.call_tool("generate_reference_video", request | {"seed": 1})
+    assert refused.is_error
+    assert said(refused) == f"The job ledger ({file}) cannot be used: {why}. {NOTHING}"
+    assert len(router.posts) == 1
