@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import av
 import pytest
 from mcp import Client, StdioServerParameters
@@ -13,6 +14,8 @@ from mcp_types import TextContent
 from PIL import Image
 
 from command_line import COMMAND, environment, run
+from marker import KEY
+from misbehaving_router import MisbehavingRouter
 
 pytestmark = pytest.mark.anyio
 
@@ -55,11 +58,23 @@ async def test_a_client_gets_a_video_that_plays(tmp_path: Path, era: str) -> Non
     assert [progress for progress, _ in seen] == sorted({progress for progress, _ in seen})
 
 
-def talk(*messages: dict[str, Any]) -> list[dict[str, Any]]:
+def hello(revision: str) -> list[dict[str, Any]]:
+    """What a client of this protocol revision says first."""
+    client = {"name": "a script", "version": "1"}
+    params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": client}
+    return [{"id": 1, "method": "initialize", "params": params}, {"method": "notifications/initialized"}]
+
+
+def talk(*messages: dict[str, Any], **settings: str) -> list[dict[str, Any]]:
     """Send these messages on stdin and return what came on stdout, every line of which must be a message."""
     sent = "".join(json.dumps({"jsonrpc": "2.0"} | message) + "\n" for message in messages)
     with subprocess.Popen(
-        [*COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True
+        [*COMMAND],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(**settings),
+        text=True,
     ) as server:
         assert server.stdin is not None
         assert server.stdout is not None
@@ -74,23 +89,34 @@ def talk(*messages: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
 def test_a_client_of_every_revision_is_served(revision: str) -> None:
-    client = {"name": "a script", "version": "1"}
-    hello, listed = talk(
-        {
-            "id": 1,
-            "method": "initialize",
-            "params": {"protocolVersion": revision, "capabilities": {}, "clientInfo": client},
-        },
-        {"method": "notifications/initialized"},
-        {"id": 2, "method": "tools/list"},
-    )
-    assert hello["result"]["protocolVersion"] == revision
-    assert len(hello["result"]["instructions"].split()) <= 120
+    served, listed = talk(*hello(revision), {"id": 2, "method": "tools/list"})
+    assert served["result"]["protocolVersion"] == revision
+    assert len(served["result"]["instructions"].split()) <= 120
     assert [tool["name"] for tool in listed["result"]["tools"]] == [
         "generate_reference_video",
         "get_task_result",
         "list_reference_videos",
     ]
+
+
+@pytest.mark.parametrize(("revision", "kinds"), [("2025-03-26", ["text"]), ("2025-06-18", ["text", "resource_link"])])
+async def test_a_saved_file_is_linked_for_clients_that_know_such_links(
+    tmp_path: Path, revision: str, kinds: list[str]
+) -> None:
+    """Older ones refuse a whole answer for a kind of content that they do not know."""
+    look = {"name": "get_task_result", "arguments": {"task_id": "task-1"}}
+    async with MisbehavingRouter() as router:
+        router.accepted.append("task-1")
+        settings = {
+            "MYROUTER_API_KEY": KEY,
+            "MYROUTER_BASE_URL": router.url,
+            "REFVIDEO_OUTPUT_DIR": str(tmp_path / "videos"),
+            "REFVIDEO_DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+        }
+        call = {"id": 2, "method": "tools/call", "params": look}
+        _, found = await anyio.to_thread.run_sync(lambda: talk(*hello(revision), call, **settings))
+    assert [block["type"] for block in found["result"]["content"]] == kinds
+    assert len(list((tmp_path / "videos").iterdir())) == 1
 
 
 def test_a_setting_that_cannot_be_used_is_one_line_on_stderr() -> None:
