@@ -1,14 +1,18 @@
-"""What every test shares: the event loop, and that the key stays secret."""
+"""What every test shares: the event loop, that the key stays secret, no skips where all is there, and figures."""
 
 import logging
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from marker import KEY
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 OURS_AND_BELOW = ("refvideo_mcp", "mcp", "httpx2", "httpcore2")
 
@@ -47,6 +51,26 @@ def key_stays_secret(request: pytest.FixtureRequest) -> Iterator[None]:
     assert not [kind for _, kind, said in request.node._report_sections if KEY in said]
     if folder is not None:
         assert not [path for path in folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _not_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _not_skipped((yield))
+
+
+def _not_skipped(report: Report) -> Report:
+    """With REFVIDEO_NO_SKIPS=1, which says that nothing is missing here, a skip is a failure."""
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("REFVIDEO_NO_SKIPS") == "1":
+        assert isinstance(report.longrepr, tuple)
+        file, line, reason = report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{file}:{line}: REFVIDEO_NO_SKIPS is set. {reason}"
+    return report
 
 
 @pytest.fixture

