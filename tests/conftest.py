@@ -6,9 +6,10 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from mcp import Client
 
 from marker import KEY
 
@@ -34,8 +35,20 @@ class _Everything(logging.Handler):
 
 
 @pytest.fixture(autouse=True)
-def key_stays_secret(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No log record, no output and no file of any test holds the key, not even at the level `debug`."""
+def key_stays_secret(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No answer, log record, output or file of any test holds the key, not even at the level `debug`.
+
+    Nor does an address: at that level the HTTP client logs it.
+    """
+    answers: list[str] = []
+    call_tool = Client.call_tool
+
+    async def overheard(client: Client, *arguments: Any, **options: Any) -> Any:
+        answer = await call_tool(client, *arguments, **options)
+        answers.append(answer.model_dump_json())
+        return answer
+
+    monkeypatch.setattr(Client, "call_tool", overheard)
     folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
     everything = _Everything()
     root, talkative = logging.getLogger(), [logging.getLogger(name) for name in OURS_AND_BELOW]
@@ -47,6 +60,7 @@ def key_stays_secret(request: pytest.FixtureRequest) -> Iterator[None]:
     for logger, level in zip(talkative, levels, strict=True):
         logger.setLevel(level)
     root.removeHandler(everything)
+    assert not [answer for answer in answers if KEY in answer]
     assert not [line for line in everything.lines if KEY in line]
     assert not [kind for _, kind, said in request.node._report_sections if KEY in said]
     if folder is not None:

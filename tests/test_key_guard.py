@@ -9,6 +9,9 @@ import pytest
 
 LEAKS = """
 import logging, os
+import httpx2, pytest
+from mcp import Client
+from mcp.server.mcpserver import MCPServer
 from marker import KEY
 
 def test_log():
@@ -28,6 +31,19 @@ def test_stderr_of_a_child():
 
 def test_file(tmp_path):
     (tmp_path / "ledger.db").write_bytes(b"\\0" + KEY.encode())
+
+@pytest.mark.anyio
+async def test_address():
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200))
+    async with httpx2.AsyncClient(transport=transport) as client:
+        await client.get("https://router.example/task-result", params={"key": KEY})
+
+@pytest.mark.anyio
+async def test_answer():
+    server = MCPServer("leaky")
+    server.add_tool(lambda: [KEY], name="leak")
+    async with Client(server) as client:
+        await client.call_tool("leak", {})
 """
 
 
@@ -43,4 +59,4 @@ def test_every_leak_fails_its_test(tmp_path_factory: pytest.TempPathFactory) -> 
         timeout=120,
         check=False,
     )
-    assert found.stdout.splitlines()[-1].startswith("5 passed, 5 errors in ")
+    assert found.stdout.splitlines()[-1].startswith("7 passed, 7 errors in ")
