@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TypeVar
 
 import pytest
@@ -85,6 +86,22 @@ def _not_skipped(report: Report) -> Report:
         report.outcome = "failed"
         report.longrepr = f"{file}:{line}: REFVIDEO_NO_SKIPS is set. {reason}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured, `record_property("figures", "…")`, wherever they ran and though they passed."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    figures = [
+        (report.nodeid, value)
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == "figures"
+    ]
+    if figures:
+        terminalreporter.section("figures")
+    for test, value in sorted(figures):
+        terminalreporter.write_line(f"{test}\n{indent(str(value).strip(), '  ')}")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,15 @@ def tokens(value: Any) -> float:
 
 
 @EVERY_ERA
-async def test_tools_cost_few_tokens(era: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_tools_cost_few_tokens(era: str, record_property: Callable[[str, object], None]) -> None:
     answer = await listing(era)
     asked = sum(tokens({key: tool[key] for key in ("name", "description", "inputSchema")}) for tool in answer["tools"])
     words = len(INSTRUCTIONS.split())
-    with capsys.disabled():
-        print(  # noqa: T201
-            f"\n{era}: names, descriptions and input schemas {asked:.0f} tokens (900), "
-            f"the whole tools/list {tokens(answer):.0f} (1700), instructions {words} words (120)"
-        )
+    record_property(
+        "figures",
+        f"names, descriptions and input schemas {asked:.0f} tokens (900), "
+        f"the whole tools/list {tokens(answer):.0f} (1700), instructions {words} words (120)",
+    )
     assert asked <= 900
     assert tokens(answer) <= 1700
     assert words <= 120
