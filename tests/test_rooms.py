@@ -1,0 +1,106 @@
+"""The rooms of the package, and which may import which: arrows point one way, and each library stays in its rooms."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import refvideo_mcp
+
+PACKAGE = Path(refvideo_mcp.__file__).parent
+
+DOMAIN = {"errors", "paths", "proxies", "spec", "settings", "router", "images", "videos", "ledger"}
+FACES = {"tools", "tasks", "player", "prompts"}
+# Room → what it may import. A room stands below those.
+ROOMS: dict[str, set[str]] = {
+    "sandbox": set(),  # its rules are its own, so that a mistake in `spec` shows
+    "errors": set(),
+    "paths": set(),
+    "proxies": set(),
+    "spec": {"errors"},
+    "settings": {"errors"},
+    "logs": {"errors", "settings"},
+    "router": {"errors", "proxies", "spec"},
+    "images": {"errors", "paths", "spec"},
+    "videos": {"errors", "paths", "proxies", "spec"},
+    "ledger": {"errors", "spec"},
+    "jobs": DOMAIN,
+    "tools": {"errors", "spec", "jobs"},
+    "tasks": {"errors", "spec", "jobs"},
+    "player": {"errors", "spec", "jobs"},
+    "prompts": {"errors", "spec", "jobs"},
+    "app": DOMAIN | {"jobs", "sandbox"} | FACES,
+    "stdio": {"app", "logs", "settings"},
+    "http": {"app", "logs", "settings"},
+    "cli": {"app", "stdio", "http", "sandbox", "logs", "settings", "errors", "spec", "jobs"},
+}
+# What a room may import beyond that, and why.
+ALSO = {
+    ("tools", "ledger"): "a job's row, which `jobs` hands out, is what answers are made of",
+    ("tasks", "tools"): "a finished task holds the tools' own answer",
+    ("stdio", "jobs"): "a door that closes waits for the POSTs in flight",
+    ("http", "jobs"): "the same",
+    ("cli", "ledger"): "release and forget are for people, not for agents; a job's row, as in the tools",
+    ("cli", "router"): "the doctor asks the router",
+    ("cli", "images"): "the doctor looks at folders; a path as people type it",
+    ("cli", "videos"): "the doctor looks at folders",
+    ("cli", "player"): "which tools are listed to apps only",
+}
+# Library → the rooms that may know it.
+LIBRARIES = {
+    "mcp": FACES | {"app", "cli"},
+    "mcp_types": FACES | {"app", "cli"},
+    "httpx2": {"router", "videos", "app", "cli"},
+    "sqlalchemy": {"ledger"},
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Each module with its room."""
+    for file in PACKAGE.rglob("*.py"):
+        room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room not in ("__init__", "__main__"):
+            yield room, file
+
+
+def imports(file: Path) -> set[str]:
+    """The full name of everything that a module imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            around = file.relative_to(PACKAGE.parent).parts[: -node.level] if node.level else ()
+            source = ".".join([*around, *([node.module] if node.module else [])])
+            names |= {f"{source}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_every_module_has_its_room() -> None:
+    assert {room for room, _ in modules()} == ROOMS.keys()
+
+
+def test_arrows_point_one_way() -> None:
+    order = list(ROOMS)
+    arrows = {(room, other) for room, others in ROOMS.items() for other in others} | ALSO.keys()
+    assert [arrow for arrow in sorted(arrows) if order.index(arrow[1]) >= order.index(arrow[0])] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_its_row_allows(room: str) -> None:
+    allowed = ROOMS[room] | {other for one, other in ALSO if one == room} | {room, "__version__"}
+    strangers = [
+        f"{file.relative_to(PACKAGE)} imports {name}"
+        for its_room, file in modules()
+        if its_room == room
+        for name in sorted(imports(file))
+        if name.startswith("refvideo_mcp.") and name.split(".")[1] not in allowed
+    ]
+    assert strangers == []
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_stays_in_its_rooms(library: str) -> None:
+    users = {room for room, file in modules() for name in imports(file) if name.split(".")[0] == library}
+    assert users - LIBRARIES[library] == set()
