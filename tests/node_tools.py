@@ -1,6 +1,7 @@
 """Node of its PyPI wheel, and the npm packages of `node/package.json`, installed once outside the repository."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-__all__ = ["conformance", "node", "node_modules", "package"]
+from command_line import environment
+
+__all__ = ["conformance", "inspector", "node", "node_modules", "package", "script", "version"]
 
 HERE = Path(__file__).parent / "node"
 
@@ -35,6 +38,35 @@ def node_modules() -> Path:
 def conformance(*arguments: str) -> list[str]:
     """The command of the public MCP conformance suite."""
     return [node(), str(package("@modelcontextprotocol/conformance") / "dist" / "index.js"), *arguments]
+
+
+def inspector(*arguments: str) -> list[str]:
+    """The command of the MCP Inspector's command line."""
+    launcher = package("@modelcontextprotocol/inspector") / "clients" / "launcher" / "build" / "index.js"
+    return [node(), str(launcher), "--cli", *arguments]
+
+
+def script(name: str, *arguments: str, **settings: str) -> str:
+    """What a script of `node/` prints, run beside the packages, to which it has only their names."""
+    command = [node(), "--input-type=module", "-", *arguments]
+    source = (HERE / name).read_bytes()
+    result = subprocess.run(
+        command,
+        input=source,
+        cwd=_installed(),
+        env=environment(**settings),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr.decode()
+    return result.stdout.decode()
+
+
+def version(name: str) -> str:
+    """The version of an installed npm package."""
+    said: str = json.loads((package(name) / "package.json").read_text(encoding="utf-8"))["version"]
+    return said
 
 
 def _wheel() -> Path:

@@ -1,0 +1,69 @@
+"""Where other clients meet our server: a simulated router, a server over HTTP, and settings for one over stdio."""
+
+import base64
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx2
+
+from command_line import running
+from marker import KEY
+from pictures import saved, scene
+from refvideo_mcp.sandbox import Sandbox
+
+__all__ = ["ClientPlace"]
+
+
+class ClientPlace:
+    """`router` and `url` are addresses; the two servers have a ledger each, as on two machines."""
+
+    def __init__(self, folder: Path, router: str, url: str) -> None:
+        self.router = router
+        self.url = url
+        self.settings = self._settings(folder, router, "stdio") | {"REFVIDEO_OUTPUT_DIR": str(folder / "videos")}
+        self._picture = folder / "hero.png"
+        self._picture.write_bytes(saved(scene(), "PNG"))
+
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path, *, seconds: float) -> Iterator["ClientPlace"]:
+        """Jobs take that many seconds."""
+        with (
+            Sandbox(seconds=seconds, folder=folder / "clips") as sandbox,
+            running("serve", "--http", "--port", "0", settings=cls._settings(folder, sandbox.url, "http")) as server,
+        ):
+            assert server.stderr is not None
+            address = re.search(rb"http://\S+/mcp", server.stderr.readline())
+            assert address
+            yield cls(folder, sandbox.url, address[0].decode())
+
+    @staticmethod
+    def _settings(folder: Path, router: str, door: str) -> dict[str, str]:
+        return {
+            "MYROUTER_API_KEY": KEY,
+            "MYROUTER_BASE_URL": router,
+            "XDG_STATE_HOME": str(folder / door),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+        }
+
+    def order(self, prompt: str, *, over_http: bool) -> dict[str, Any]:
+        """A short job. Over HTTP the picture comes along, on stdio it lies on the disk."""
+        content = base64.b64encode(self._picture.read_bytes()).decode()
+        image = f"data:image/png;base64,{content}" if over_http else str(self._picture)
+        subjects = [{"id": "hero", "images": [image]}]
+        return {"prompt": f"@hero {prompt}", "subjects": subjects, "duration": 1, "resolution": "540p"}
+
+    def submits(self) -> int:
+        """How many POSTs the router has seen."""
+        count: int = httpx2.get(f"{self.router}/sandbox/stats").json()["submits"]
+        return count
+
+    @staticmethod
+    def plays(video: str) -> bool:
+        """Whether there is a whole film at this path or link."""
+        with av.open(video) as container:
+            return sum(1 for _ in container.decode(video=0)) == 24
