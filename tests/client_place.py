@@ -25,8 +25,8 @@ class ClientPlace:
         self.router = router
         self.url = url
         self.settings = self._settings(folder, router, "stdio") | {"REFVIDEO_OUTPUT_DIR": str(folder / "videos")}
-        self._picture = folder / "hero.png"
-        self._picture.write_bytes(saved(scene(), "PNG"))
+        self.picture = folder / "hero.png"
+        self.picture.write_bytes(saved(scene(), "PNG"))
 
     @classmethod
     @contextmanager
@@ -52,8 +52,8 @@ class ClientPlace:
 
     def order(self, prompt: str, *, over_http: bool) -> dict[str, Any]:
         """A short job. Over HTTP the picture comes along, on stdio it lies on the disk."""
-        content = base64.b64encode(self._picture.read_bytes()).decode()
-        image = f"data:image/png;base64,{content}" if over_http else str(self._picture)
+        content = base64.b64encode(self.picture.read_bytes()).decode()
+        image = f"data:image/png;base64,{content}" if over_http else str(self.picture)
         subjects = [{"id": "hero", "images": [image]}]
         return {"prompt": f"@hero {prompt}", "subjects": subjects, "duration": 1, "resolution": "540p"}
 
