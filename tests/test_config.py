@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
+from client_table import rows
 from command_line import run
 from refvideo_mcp.cli import installed, main
 from refvideo_mcp.cli.config import CLIENTS
@@ -28,6 +29,11 @@ def printed(client: str) -> str:
 def test_the_help_names_every_client() -> None:
     shown = " ".join(run("config", "--help").stdout.split())
     assert f"CLIENT {', '.join(CLIENTS)} " in shown
+
+
+def test_docs_clients_tells_what_is_known_of_every_client() -> None:
+    told = {(title, name.strip("`")) for title, name, _, _ in rows("Not run")}
+    assert told - {("ChatGPT", "none")} == {(client.title, name) for name, client in CLIENTS.items()}
 
 
 @pytest.mark.parametrize("client", ["claude-desktop", "cursor", "gemini-cli"])

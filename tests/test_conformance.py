@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import tasks_server
+from client_table import HTTP, rows, written
 from command_line import COMMAND, environment
-from node_tools import conformance
+from node_tools import conformance, version
 
 HERE = Path(__file__).parent
 Checks = dict[str, list[dict[str, Any]]]
@@ -139,3 +140,12 @@ def test_no_scenario_of_the_suite_is_overlooked(general: dict[str, Checks], task
         left_out = checks.keys() - GENERAL[revision].keys()
         assert {scenario for scenario in left_out if not NOT_OURS.fullmatch(scenario)} == set()
     assert {scenario for scenario in tasks if scenario.startswith("tasks-")} == TASKS.keys() | SKIPPED
+
+
+def test_docs_clients_says_how_much_was_run() -> None:
+    suite = "@modelcontextprotocol/conformance"
+    client = f"`{suite}` {version(suite)}"
+    for revision, scenarios in GENERAL.items():
+        written("The conformance suite", client, revision, HTTP, f"{len(scenarios)} general scenarios conform")
+    written("The conformance suite", client, "2026-07-28", HTTP, f"{len(TASKS)} Tasks scenarios conform")
+    assert len(rows("The conformance suite")) == len(GENERAL) + 1
