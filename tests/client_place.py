@@ -1,7 +1,6 @@
 """Where other clients meet our server: a simulated router, a server over HTTP, and settings for one over stdio."""
 
 import base64
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 import av
 import httpx2
 
-from command_line import running
+from command_line import COMMAND
+from http_server import serving
 from marker import KEY
 from pictures import saved, scene
 from refvideo_mcp.sandbox import Sandbox
@@ -34,12 +34,9 @@ class ClientPlace:
         """Jobs take that many seconds."""
         with (
             Sandbox(seconds=seconds, folder=folder / "clips") as sandbox,
-            running("serve", "--http", "--port", "0", settings=cls._settings(folder, sandbox.url, "http")) as server,
+            serving(*COMMAND, "serve", "--http", "--port", "0", **cls._settings(folder, sandbox.url, "http")) as url,
         ):
-            assert server.stderr is not None
-            address = re.search(rb"http://\S+/mcp", server.stderr.readline())
-            assert address
-            yield cls(folder, sandbox.url, address[0].decode())
+            yield cls(folder, sandbox.url, url)
 
     @staticmethod
     def _settings(folder: Path, router: str, door: str) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 import re
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
@@ -12,7 +14,26 @@ from anyio.abc import Process
 from command_line import COMMAND, environment
 from marker import KEY
 
-__all__ = ["HttpServer"]
+__all__ = ["HttpServer", "serving"]
+
+
+@contextmanager
+def serving(*command: str, **settings: str) -> Iterator[str]:
+    """A server as a child process, by the address that it prints first, on stdout or stderr."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(**settings), text=True
+    ) as server:
+        assert server.stdout is not None
+        first = server.stdout.readline()
+        rest = threading.Thread(target=server.stdout.read, daemon=True)  # a full pipe would stop the server
+        rest.start()
+        try:
+            address = re.search(r"http://\S+/mcp", first)
+            assert address, first
+            yield address[0]
+        finally:
+            server.kill()
+            rest.join()
 
 
 class HttpServer:

@@ -57,7 +57,7 @@ def script(name: str, *arguments: str, **settings: str) -> str:
         env=environment(**settings),
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr.decode()
     return result.stdout.decode()
@@ -98,7 +98,7 @@ def _installed() -> Path:
             "--no-audit",
             "--no-fund",
         ]
-        result = subprocess.run(npm, cwd=made, capture_output=True, text=True, check=False, timeout=600)
+        result = subprocess.run(npm, cwd=made, capture_output=True, text=True, check=False, timeout=1200)
         if result.returncode:
             pytest.skip(f"npm could not install the packages of {HERE.name}: {result.stderr[-500:]}")
         try:

@@ -30,7 +30,8 @@ def call(tool: str, **arguments: Any) -> Any:
 
 ask("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "raw", "version": "1"})
 send(method="notifications/initialized")
-job = call("generate_reference_video", prompt="@1 waves", subjects=[{"images": [picture]}], duration=1)
+subjects = [{"id": "fox", "images": [picture]}]
+job = call("generate_reference_video", prompt="@fox waves", subjects=subjects, duration=1, resolution="540p")
 while job["state"] != "succeeded":  # failed would have been an error
     job = call("get_task_result", task_id=job.get("task_id") or job["idempotency_key"])
 print(job["videos"][0].get("saved_to") or job["videos"][0]["url"])

@@ -4,9 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,8 @@ import pytest
 
 import tasks_server
 from client_table import HTTP, rows, written
-from command_line import COMMAND, environment
+from command_line import COMMAND
+from http_server import serving
 from node_tools import conformance, version
 
 HERE = Path(__file__).parent
@@ -63,25 +61,6 @@ NOT_OURS = re.compile(
 )
 # The suite skips it itself, until it can listen for notifications.
 SKIPPED = {"tasks-status-notifications"}
-
-
-@contextmanager
-def serving(*command: str, **settings: str) -> Iterator[str]:
-    """A server as a child process, by the address that it prints first, on stdout or stderr."""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(**settings), text=True
-    ) as server:
-        assert server.stdout is not None
-        first = server.stdout.readline()
-        rest = threading.Thread(target=server.stdout.read, daemon=True)  # a full pipe would stop the server
-        rest.start()
-        try:
-            address = re.search(r"http://\S+/mcp", first)
-            assert address, first
-            yield address[0]
-        finally:
-            server.kill()
-            rest.join()
 
 
 def run(url: str, revision: str, folder: Path) -> Checks:
