@@ -71,12 +71,12 @@ def test_a_typescript_client_does_the_whole_job(
 def inspect(place: ClientPlace, door: str, *options: str) -> subprocess.CompletedProcess[str]:
     where = [place.url] if door == HTTP else COMMAND
     return subprocess.run(
-        inspector("--method", "tools/list", "--advertise-apps", *options, "--", *where),
+        inspector("--method", "tools/list", "--advertise-apps", "--connect-timeout", "60000", *options, "--", *where),
         env=environment(**place.settings),
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 
