@@ -8,7 +8,9 @@ import asyncio
 import itertools
 import json
 import os
+import random
 import tempfile
+import uuid
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,14 +78,17 @@ class Clock(VirtualClock):
 
 
 class MortalLedger(Ledger):
-    """What a process that was killed would have written is not written."""
+    """What a process that was killed would have written is not written; nor what one writes while its disk fails."""
 
     dead = False
+    fails = False
 
     @contextmanager
     def _transaction(self, account: str | None = None) -> Iterator["Connection"]:
         if self.dead:
             raise Refused("The process is dead.")
+        if self.fails:
+            raise Refused("The disk is full.")
         with super()._transaction(account) as connection:
             yield connection
 
@@ -207,6 +212,8 @@ class JobsMachine(RuleBasedStateMachine):
         self.numbers = itertools.count(1)
         self.without_threads = patch.object(anyio.to_thread, "run_sync", _inline)
         self.without_threads.start()
+        self.with_same_ids = patch.object(uuid, "uuid4", _uuid)
+        self.with_same_ids.start()
         self.runner = asyncio.Runner()
         self.reader = Ledger(self.database)
         self.processes: list[Process] = []
@@ -218,6 +225,7 @@ class JobsMachine(RuleBasedStateMachine):
         self.reader.close()
         self.runner.close()
         self.without_threads.stop()
+        self.with_same_ids.stop()
         self.folder.cleanup()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -336,7 +344,7 @@ class JobsMachine(RuleBasedStateMachine):
         self._answer(data.draw(st.sampled_from([post for post in self.posts if post.is_open])), how)
 
     def _answer(self, post: Post, how: str) -> None:
-        job = next(job for job in self.known if job.post is post)
+        job = self._job_of(post)
         post.bought = how.startswith("accepted")
         post.answer = {
             "accepted": httpx2.Response(200, json={"task_id": post.task_id}),
@@ -349,6 +357,18 @@ class JobsMachine(RuleBasedStateMachine):
             job.doubted = self.clock.steady()
         self.run(_do(post.answered.set))
         self._observe()
+
+    @precondition(lambda self: any(self._is_heard_in_peace(post) for post in self.posts))
+    @rule(data=st.data(), how=st.sampled_from(HOW), seconds=st.sampled_from([0.4, 3.0]))
+    def answer_while_the_ledger_fails(self, data: st.DataObject, how: str, seconds: float) -> None:
+        """The process that hears the answer can write it down some seconds later only."""
+        post = data.draw(st.sampled_from([post for post in self.posts if self._is_heard_in_peace(post)]))
+        ledger = self.processes[self._job_of(post).process].ledger
+        ledger.fails = True
+        self._answer(post, how)
+        self._pass(seconds)
+        ledger.fails = False
+        self._pass(1.5)
 
     @rule(seconds=st.sampled_from([0.4, 2.0, 4.0, 7.0, 33.0, 70.0, 130.0, 610.0]))
     def time_passes(self, seconds: float) -> None:
@@ -454,6 +474,17 @@ class JobsMachine(RuleBasedStateMachine):
                     return "join", job
         return ("refuse", None) if self._used() + SECONDS > ALLOWED else ("post", None)
 
+    def _job_of(self, post: Post) -> Bought:
+        return next(job for job in self.known if job.post is post)
+
+    def _is_heard_in_peace(self, post: Post) -> bool:
+        """Whether somebody waits for the answer, and no other answer of that process is about to be remembered."""
+        if not post.is_open or post.abandoned:
+            return False
+        number, now = self._job_of(post).process, self.clock.steady()
+        ending = [c for c in self.calls if c.process == number and c.over_at is None and now - c.begun > 38]
+        return not ending and not any(process == number for process, _ in self.answers)
+
     def _is_doubtful(self, job: Bought) -> bool:
         return job.at(self.clock.steady()) == "uncertain" and not job.released
 
@@ -530,6 +561,11 @@ class JobsMachine(RuleBasedStateMachine):
         self.processes[number].begin(work())
         await self.clock.advance(6)
         return found[0]
+
+
+def _uuid() -> uuid.UUID:
+    """Ids decide between jobs of one moment; Hypothesis seeds `random`, so that an order can be run again."""
+    return uuid.UUID(int=random.getrandbits(128), version=4)
 
 
 async def _inline(function: Any, *args: Any, **_: Any) -> Any:
