@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -328,6 +328,21 @@ async def test_a_process_that_ends_after_its_post_gets_the_task_id_into_a_ledger
         await clock.sleep(10)
 
     assert at_landing == [("queued", "task-1")]
+
+
+async def test_unfinished_jobs_are_followed_though_the_ledger_failed_at_the_start(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes = 30
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+    async with AsyncExitStack() as stack:
+        with out_of_order(ledger):
+            await stack.enter_async_context(process(router, ledger, output_dir=videos))
+            await clock.sleep(60)
+        await clock.sleep(120)
+
+    assert len(await files(videos)) == 1
 
 
 async def test_a_key_that_cannot_be_looked_up_is_not_denied(

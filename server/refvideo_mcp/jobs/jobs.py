@@ -28,6 +28,7 @@ __all__ = ["Jobs"]
 SHORTEST_WAIT_SECONDS = 10.0
 FRESH_SECONDS = 2.0
 COLLECT_AFTER_SECONDS = 3.0
+COLLECT_AGAIN_SECONDS = 60.0
 COLLECT_SECONDS = 2 * 24 * 3600.0
 CLOSE_SECONDS = 30.0
 
@@ -169,21 +170,23 @@ class Jobs:
             return []
         return found or []
 
-    async def collect(self) -> None:
-        """Follow every unfinished job of the account, newest first, whoever submitted it."""
+    async def collect(self) -> bool:
+        """Follow every unfinished job of the account, newest first, whoever submitted it; False: the ledger failed."""
         since = self._clock.now() - COLLECT_SECONDS
         async with self.buying.opening.alone:  # or a job that is being opened here would look like another process's
             try:
                 unfinished = await self._crew.ask(self._crew.ledger.unfinished, self._crew.account, since)
             except Refused:
-                return
+                return False
             for job in unfinished:
                 self._watches.pick_up(job.at(self._clock.now()))
+        return True
 
     async def _collect_later(self) -> None:
         # Opening the ledger costs imports that the first answers should not wait for.
         await self._clock.sleep(COLLECT_AFTER_SECONDS)
-        await self.collect()
+        while not await self.collect():
+            await self._clock.sleep(COLLECT_AGAIN_SECONDS)
 
     async def _known(self, handle: str) -> tuple[Job | None, Refused | None]:
         """What the ledger knows of a job, or why it cannot be read: a paid job can still be asked for without it."""
