@@ -547,7 +547,7 @@ async def test_a_list_that_leaves_a_finished_video_out_tells_it_as_news(
         failed = await jobs(client, state="failed")
         everything = await jobs(client)
 
-    assert said(failed) == ("No jobs yet.\nNothing to do. Since you last looked, 1 more video finished: task-1.")
+    assert said(failed) == ("No job is failed.\nNothing to do. Since you last looked, 1 more video finished: task-1.")
     assert "Since" not in said(everything)
 
 

@@ -53,7 +53,7 @@ class Buying:
         callers: Callers,
         watches: Watches,
         tasks: anyio.abc.TaskGroup,
-        collect: Callable[[], Coroutine[Any, Any, None]],
+        collect: Callable[[], Coroutine[Any, Any, object]],
     ):
         self._crew = crew
         self._clock = crew.clock

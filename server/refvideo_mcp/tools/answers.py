@@ -12,6 +12,7 @@ from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, 
 from refvideo_mcp.errors import clean
 from refvideo_mcp.jobs import answer_of, answers_of, failure, is_lost, loss, opened, trouble_of
 from refvideo_mcp.ledger import Job
+from refvideo_mcp.spec import JobState
 
 __all__ = ["job_list", "job_result", "listed", "news", "without_paths"]
 
@@ -51,11 +52,11 @@ async def job_result(
     )
 
 
-def job_list(jobs: Sequence[Job], *, sign: str, after: str = "") -> CallToolResult:
-    """The answer about several jobs, newest first."""
+def job_list(jobs: Sequence[Job], state: JobState | None = None, *, sign: str, after: str = "") -> CallToolResult:
+    """The answer about several jobs, newest first; with `state`, about all that are in it."""
     next_step = "get_task_result with a task_id waits for that job or gives its link." if jobs else "Nothing to do."
     next_step = f"{next_step} {after}".strip()
-    lines = [_count(len(jobs)), *map(_line, jobs), next_step]
+    lines = [_count(len(jobs), state), *map(_line, jobs), next_step]
     answer = answers_of(jobs, sign + next_step)
     return CallToolResult(
         content=[TextContent(type="text", text=sign + "\n".join(lines))],
@@ -63,7 +64,9 @@ def job_list(jobs: Sequence[Job], *, sign: str, after: str = "") -> CallToolResu
     )
 
 
-def _count(jobs: int) -> str:
+def _count(jobs: int, state: JobState | None) -> str:
+    if jobs == 0 and state is not None:
+        return f"No job is {state}."
     return "No jobs yet." if jobs == 0 else "The newest job:" if jobs == 1 else f"The {jobs} newest jobs:"
 
 

@@ -77,7 +77,7 @@ async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolR
     ids = {job.id for job in found}
     beyond = [job for job in await _news(state) if job.id not in ids]
     shown = found if state.shows_paths else [without_paths(job) for job in found]
-    return job_list(shown, sign=state.sign, after=news(beyond))
+    return job_list(shown, call.state, sign=state.sign, after=news(beyond))
 
 
 async def _answer(ctx: Ctx, job: Job, *, before: str = "", after: str = "", tell: bool = True) -> CallToolResult:
