@@ -122,6 +122,12 @@ async def uncertain_late(stage: Stage) -> CallToolResult:
     return await stage.result(KEY)
 
 
+async def unreachable(stage: Stage) -> CallToolResult:
+    await stage.submit()
+    stage.router.result = LOST
+    return await stage.result()
+
+
 async def unknown(stage: Stage) -> CallToolResult:
     await stage.submit()
     return await stage.result("task-9")
@@ -160,10 +166,11 @@ SCENES: list[tuple[Scene, Facts]] = [
     (lost, Facts("its video expired", "Only a new job makes it again", state="succeeded", is_error=True)),
     (failed, Facts('failed: "ILLEGAL_PROMPT"', "reword it", state="failed", is_error=True)),
     (failed_at_length, Facts('failed: "the upstream worker', "Change the prompt", state="failed", is_error=True)),
-    (rejected, Facts("Nothing was bought", "top up the account", None, **NO_JOB)),
-    (rejected_late, Facts("Nothing was bought", "use another one", None, **NO_JOB)),
-    (uncertain, Facts("may have been accepted", "Do not submit it again", KEY, **NO_JOB)),
-    (uncertain_late, Facts("may have been accepted", "Do not submit it again", KEY, **NO_JOB)),
+    (rejected, Facts("Nothing was bought", "top up the account", None, state="rejected", is_error=True)),
+    (rejected_late, Facts("Nothing was bought", "use another one", None, state="rejected", is_error=True)),
+    (uncertain, Facts("may have been accepted", "Do not submit it again", KEY, state="uncertain", is_error=True)),
+    (uncertain_late, Facts("may have been accepted", "Do not submit it again", KEY, state="uncertain", is_error=True)),
+    (unreachable, Facts("connection broke", "ask again", state="queued", is_error=True)),
     (unknown, Facts("does not know the task task-9", "The newest jobs here", **NO_JOB)),
     (nothing_left, Facts("leaves 0", "REFVIDEO_MAX_SECONDS_PER_DAY raises it", None, **NO_JOB)),
 ]
@@ -216,7 +223,9 @@ async def test_the_structure_alone_is_enough_and_as_published(stage: Stage, scen
     structure = told(answer)
     assert structure["state"] == facts.state
     assert facts.next_step in structure["next_step"]
-    assert facts.handle in (structure.get("task_id"), structure.get("idempotency_key"))
+    handles = (structure.get("task_id"), structure.get("idempotency_key"))
+    assert any(handles) if facts.handle is None else facts.handle in handles
+    assert facts.outcome in structure["next_step"] or not facts.is_error or structure.get("reason")
     if facts.place == "saved":
         assert structure["videos"][0]["saved_to"].startswith(str(stage.videos))
     elif facts.place:

@@ -80,11 +80,11 @@ async def test_a_client_that_does_not_declare_the_extension_sees_no_difference(t
 
 @pytest.mark.parametrize(
     ("submission", "is_error", "state"),
-    [(Reply(after=60), False, "submitting"), (UNREACHABLE, True, None), (LOST, True, None)],
+    [(Reply(after=60), False, "submitting"), (UNREACHABLE, True, "uncertain"), (LOST, True, "uncertain")],
     ids=["answered late", "unreachable", "answer lost"],
 )
 async def test_without_a_task_id_there_is_no_task(
-    tmp_path: Path, submission: Reply, is_error: bool, state: str | None
+    tmp_path: Path, submission: Reply, is_error: bool, state: str
 ) -> None:
     clock = VirtualClock()
     router = FakeRouter(clock, submission=submission)

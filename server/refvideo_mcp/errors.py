@@ -40,8 +40,11 @@ def clean(text: str, limit: int = 300) -> str:
 class RefvideoError(Exception):
     """An expected failure. Its text is written for the agent: what happened, then what to do.
 
-    `reason` is the router's own word for it, where it gave one. `task_id` names the job concerned, if there is one.
+    `reason` is the router's own word for it, where it gave one. `task_id` names the job concerned, if there is one;
+    `job` is that job as it stands, set by who knows it.
     """
+
+    job: object | None = None
 
     def __init__(self, happened: str, advice: str = "", *, reason: str | None = None, task_id: str | None = None):
         super().__init__(f"{happened} {advice}".strip())

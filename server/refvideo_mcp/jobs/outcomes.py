@@ -29,12 +29,19 @@ def bought(watch: Watch, host: str) -> Job:
     """
     job = watch.job
     if job.state == "rejected":
-        raise watch.trouble or Rejected(
-            f"The router refused this job: {job.reason}", "Mend the cause, then submit again."
-        )
+        raise _about(job, watch.trouble or _rejected_elsewhere(job))
     if job.state == "uncertain":
-        raise Uncertain(f"{job.reason} (Job {job.key}.)", UNCERTAIN_ADVICE.format(host=host))
+        raise _about(job, Uncertain(f"{job.reason} (Job {job.key}.)", UNCERTAIN_ADVICE.format(host=host)))
     return job
+
+
+def _rejected_elsewhere(job: Job) -> Rejected:
+    return Rejected(f"This job was not bought: {job.reason}", "Mend the cause, then submit again.")
+
+
+def _about(job: Job, error: RefvideoError) -> RefvideoError:
+    error.job = job
+    return error
 
 
 def failure(job: Job, host: str) -> Rejected:
@@ -56,12 +63,12 @@ def heard(watch: Watch, job: Job, since: float, now: float) -> Job:
     if job.task_id is None or (job.ended and not watch.link_is_dead):
         return job
     if isinstance(watch.trouble, Rejected):
-        raise watch.trouble
+        raise _about(job, watch.trouble)
     has_news = watch.looked_at is not None and watch.looked_at >= since
     was_asked = watch.trouble or job.asked_in_vain or not watch.record.is_real
     if has_news or not (was_asked or watch.link_is_dead):
         return job
-    raise _unanswered(job, watch.trouble, now)
+    raise _about(job, _unanswered(job, watch.trouble, now))
 
 
 def _unanswered(job: Job, trouble: RefvideoError | None, now: float) -> Unavailable:

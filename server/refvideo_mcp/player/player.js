@@ -37,9 +37,15 @@ const player = (() => {
     show();
   }
 
+  /** What an answer says of a job; nothing where it is an error and the job has no end to show. */
+  function told(result) {
+    const answer = result.structuredContent;
+    return result.isError && !["succeeded", "failed"].includes(answer?.state) ? undefined : answer;
+  }
+
   /** Take over what an answer says of the job; whether it says anything. */
   function learn(result) {
-    const answer = result.structuredContent;
+    const answer = told(result);
     const facts = result._meta?.["refvideo/job"] ?? {};
     job.isSandbox ||= (result.content?.[0]?.text ?? "").startsWith("[sandbox] ");
     if (!answer?.state || (job.state === "succeeded" && answer.state !== "succeeded")) return false;
@@ -113,7 +119,7 @@ const player = (() => {
       }
       try {
         const result = await look(seconds < 60 ? 4 : 10);
-        if (!result.structuredContent) throw new Error(media.text(result));
+        if (!told(result)) throw new Error(media.text(result));
         failures = 0;
         take(result, isAnswered);
         if (job.phase !== "working") break;

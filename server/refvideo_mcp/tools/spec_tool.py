@@ -14,7 +14,11 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ConfigDict
 
 from refvideo_mcp.errors import Refused, RefvideoError, clean
+from refvideo_mcp.jobs import answer_of
+from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import SpecModel, portable_schema, read_arguments
+from refvideo_mcp.tools.answers import without_paths
+from refvideo_mcp.tools.state import ServerState
 
 __all__ = ["SpecTool", "arrived", "begin", "last_question"]
 
@@ -78,7 +82,7 @@ class SpecTool(Tool):
         return cls(**fields, spec=spec)
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
-        state = context.request_context.lifespan_context
+        state: ServerState = context.request_context.lifespan_context
         try:
             call = read_arguments(self.spec, arguments)
             unanswered = Refused(
@@ -90,15 +94,19 @@ class SpecTool(Tool):
                 return await super().run({"call": call}, context, convert_result)
             raise questions.unanswered
         except RefvideoError as error:
-            return _spoken(error, state.sandbox)
+            return _spoken(error, state)
         except UnexpectedToolError as error:
             if isinstance(error.__cause__, RefvideoError):
-                return _spoken(error.__cause__, state.sandbox)
+                return _spoken(error.__cause__, state)
             raise
 
 
-def _spoken(error: RefvideoError, sandbox: bool) -> CallToolResult:
-    sign = "[sandbox] " if sandbox else ""
+def _spoken(error: RefvideoError, state: ServerState) -> CallToolResult:
     task_id = clean(error.task_id or "", 80)
     task = f" Job: {task_id}." if task_id and task_id not in str(error) else ""
-    return CallToolResult(content=[TextContent(type="text", text=f"{sign}{error}{task}")], is_error=True)
+    text = f"{state.sign}{error}{task}"
+    structure = None
+    if isinstance(error.job, Job):
+        job = error.job if state.shows_paths else without_paths(error.job)
+        structure = answer_of(job, text).model_dump(mode="json", exclude_none=True)
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structure, is_error=True)
