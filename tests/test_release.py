@@ -1,6 +1,7 @@
 """`refvideo-mcp release` and `refvideo-mcp forget`: what the user alone may do to the ledger."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -64,7 +65,12 @@ def at_a_terminal(keys: str, *arguments: str, **settings: str) -> tuple[int, str
             while not seen.endswith(QUESTION.encode()):
                 seen += os.read(terminal, 4096)
             os.write(terminal, keys.encode())
-            while more := os.read(terminal, 4096):
+            while True:
+                # Python misses a Ctrl-C between its question and its reading of the answer: press it again.
+                while not select.select([terminal], [], [], 2)[0]:
+                    os.write(terminal, keys.encode())
+                if not (more := os.read(terminal, 4096)):
+                    break
                 seen += more
         except OSError:  # it has ended, and its terminal with it
             pass
