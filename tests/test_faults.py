@@ -32,7 +32,7 @@ REQUEST = {
 }
 PATIENTLY = {"wait_seconds": 300}
 SILENT = (Fault.HANG, Fault.HANG_BEFORE_READING, Fault.DRIP)
-IMPATIENT = Timeouts(submit=0.3, result=0.3)
+IMPATIENT_SUBMIT, IMPATIENT_RESULT = Timeouts(submit=1.5), Timeouts(result=0.5)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,7 +123,7 @@ OVERLOAD = '"server overload, please try again later"'
 WENT_WRONG = '"it went wrong, trace_id: 0123abcd"'
 DOWN = "The service is down for now. Wait a minute, then call once more."
 BROKE = uncertain("The connection to <router> broke before the answer")
-SILENCE = uncertain("<router> did not answer in 0.3 seconds")
+SILENCE = uncertain("<router> did not answer in 1.5 seconds")
 NO_ID = uncertain("<router> answered HTTP 200. It gave no task id")
 CHECK_KEY = (
     "Ask the user to check MYROUTER_API_KEY: <router> refused it. "
@@ -202,9 +202,9 @@ def in_turn(fault: OneFault | tuple[OneFault, ...]) -> InTurn:
     return InTurn(*fault) if isinstance(fault, tuple) else InTurn(fault)
 
 
-def timeouts(fault: OneFault | tuple[OneFault, ...]) -> Timeouts | None:
-    """Short only where they must pass: a busy machine may keep a good answer back for longer."""
-    return IMPATIENT if fault in SILENT else None
+def short(timeouts: Timeouts, fault: OneFault | tuple[OneFault, ...]) -> Timeouts | None:
+    """Only where they must pass: a busy machine may keep a good answer back for longer."""
+    return timeouts if fault in SILENT else None
 
 
 def name(fault: OneFault | tuple[OneFault, ...]) -> str:
@@ -223,7 +223,7 @@ def name(fault: OneFault | tuple[OneFault, ...]) -> str:
 async def test_submission_is_sent_once_and_its_outcome_told_and_remembered(
     fault: OneFault | tuple[OneFault, ...], outcome: Outcome, tmp_path: Path
 ) -> None:
-    async with MisbehavingRouter() as router, server(router.url, tmp_path, timeouts(fault)) as client:
+    async with MisbehavingRouter() as router, server(router.url, tmp_path, short(IMPATIENT_SUBMIT, fault)) as client:
         router.accepted.append("earlier")
         await client.call_tool("get_task_result", PATIENTLY | {"task_id": "earlier"})  # leaves a connection to reuse
         router.submit_fault, router.result_fault = in_turn(fault), Fault.HANG
@@ -306,7 +306,7 @@ PASSING = [fault for fault, _, _ in LOOKS if not isinstance(fault, Status) or fa
 
 @pytest.mark.parametrize("fault", PASSING, ids=name)
 async def test_result_that_comes_wrong_once_is_asked_for_again_within_the_wait(fault: OneFault, tmp_path: Path) -> None:
-    async with MisbehavingRouter() as router, server(router.url, tmp_path, timeouts(fault)) as client:
+    async with MisbehavingRouter() as router, server(router.url, tmp_path, short(IMPATIENT_RESULT, fault)) as client:
         router.result_fault = InTurn(fault, Fault.NONE)
         await client.call_tool("generate_reference_video", REQUEST)
         result = await client.call_tool("get_task_result", PATIENTLY | {"task_id": "task-1"})
@@ -327,7 +327,7 @@ async def test_result_that_comes_wrong_once_is_asked_for_again_within_the_wait(f
 async def test_result_that_never_comes_is_an_error_with_the_last_known_state_and_loses_nothing(
     fault: OneFault, happened: str, advice: str, tmp_path: Path
 ) -> None:
-    async with MisbehavingRouter() as router, server(router.url, tmp_path, timeouts(fault)) as client:
+    async with MisbehavingRouter() as router, server(router.url, tmp_path, short(IMPATIENT_RESULT, fault)) as client:
         router.result_fault = fault
         await client.call_tool("generate_reference_video", REQUEST)
         if fault in PASSING:  # what a second look is for has been understood
