@@ -10,7 +10,7 @@ from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.record import Record
 from refvideo_mcp.videos import ExpiredLink, file_name
 
-__all__ = ["Saving"]
+__all__ = ["LEDGER_POLL_SECONDS", "SAVING_SECONDS", "Saving"]
 
 LEDGER_POLL_SECONDS = 1.0
 SAVING_SECONDS = 600.0

@@ -12,7 +12,7 @@ from refvideo_mcp.errors import RefvideoError, Rejected, Unavailable, Uncertain,
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.pictures import explained
 from refvideo_mcp.jobs.record import Record
-from refvideo_mcp.jobs.saving import Saving
+from refvideo_mcp.jobs.saving import LEDGER_POLL_SECONDS, Saving
 from refvideo_mcp.ledger import Job
 
 __all__ = ["Watch", "is_done"]
@@ -24,7 +24,6 @@ FIRST_LOOK_SECONDS = 2.0
 SLOWEST_POLL_SECONDS = 10.0
 LONGEST_ETA_SECONDS = 30.0
 GIVE_UP_SECONDS = 2 * 3600.0
-LEDGER_POLL_SECONDS = 1.0
 WRITES_BEFORE_LANDING = 5
 LINK_LEFT_SECONDS = 60.0
 
