@@ -10,20 +10,21 @@ import refvideo_mcp
 
 PACKAGE = Path(refvideo_mcp.__file__).parent
 
-DOMAIN = {"errors", "paths", "proxies", "spec", "settings", "router", "images", "videos", "ledger"}
+DOMAIN = {"errors", "hosts", "paths", "proxies", "spec", "settings", "router", "images", "videos", "ledger"}
 FACES = {"tools", "tasks", "player", "prompts"}
 # Room → what it may import. A room stands below those.
 ROOMS: dict[str, set[str]] = {
     "sandbox": set(),  # its rules are its own, so that a mistake in `spec` shows
     "errors": set(),
+    "hosts": set(),
     "paths": set(),
     "proxies": set(),
     "spec": {"errors"},
     "settings": {"errors"},
     "logs": {"errors", "settings"},
     "router": {"errors", "proxies", "spec"},
-    "images": {"errors", "paths", "spec"},
-    "videos": {"errors", "paths", "proxies", "spec"},
+    "images": {"errors", "hosts", "paths", "spec"},
+    "videos": {"errors", "hosts", "paths", "proxies", "spec"},
     "ledger": {"errors", "spec"},
     "jobs": DOMAIN,
     "tools": {"errors", "spec", "jobs"},

@@ -117,6 +117,40 @@ async def test_redirect_to_anything_but_http_is_not_followed(
     assert (len(router.downloads), names(tmp_path)) == (1, [])
 
 
+PRIVATE = [
+    "localhost",
+    "127.0.0.1",
+    "0x7f.1",
+    "[::1]",
+    "[::ffff:10.0.0.1]",
+    "10.0.0.1",
+    "169.254.169.254",
+    "nas.local",
+    "nas",
+]
+
+
+@pytest.mark.parametrize("host", PRIVATE)
+async def test_link_into_a_private_network_is_not_followed_where_the_router_is_elsewhere(
+    host: str, tmp_path: Path
+) -> None:
+    """Whoever answers in the router's place must not make this machine ask others."""
+    asked: list[httpx2.URL] = []
+
+    def host_of_the_video(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url)
+        return httpx2.Response(302, headers={"Location": f"http://{host}/cat.mp4"})
+
+    videos = Videos(tmp_path, any_host=False, transport=httpx2.MockTransport(host_of_the_video))
+    for url in (f"https://{host}/cat.mp4", "https://cdn.example/cat.mp4"):
+        with pytest.raises(Unavailable) as caught:
+            await videos.save(url, "cat")
+        shown = host.strip("[]")
+        assert str(caught.value) == f"The video was not fetched: its link leads to {shown}, which is no public host."
+    assert [url.host for url in asked] == ["cdn.example"]
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/cat.mp4", "cat.mp4", ""])
 async def test_link_that_is_not_http_is_not_followed(url: str, tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:

@@ -67,6 +67,7 @@ async def running(
             max_mb=settings.max_video_mb,
             cache=cache,
             preview=settings.preview,
+            any_host=_is_local(base_url),
             transport=transport,
         )
         crew = Crew(
@@ -96,7 +97,7 @@ async def running(
 
 def pictures_of(settings: Settings, base_url: str, state: Path | None) -> Images:
     """The door for pictures, below the folders that the settings name and the user has allowed."""
-    router_is_local = is_loopback(urlsplit(base_url).hostname or "")
+    router_is_local = _is_local(base_url)
     return Images(
         folders=[*settings.image_dirs, *([settings.output_dir] if settings.output_dir else [])],
         grants=_below(state, "picture-folders.json"),
@@ -104,6 +105,11 @@ def pictures_of(settings: Settings, base_url: str, state: Path | None) -> Images
         router_is_local=router_is_local,
         bucket=Bucket(settings.media_store, any_host=router_is_local) if settings.media_store else None,
     )
+
+
+def _is_local(base_url: str) -> bool:
+    """Whether the router is on this machine itself, and so may be what it names."""
+    return is_loopback(urlsplit(base_url).hostname or "")
 
 
 def _below(folder: Path | None, name: str) -> Path | None:

@@ -1,12 +1,14 @@
 """The way from a link to a file: resumed where the server can, from the start where it cannot, and never endless."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from refvideo_mcp import __version__
-from refvideo_mcp.errors import Unavailable
+from refvideo_mcp.errors import Unavailable, clean
+from refvideo_mcp.hosts import is_public
 from refvideo_mcp.proxies import DIRECT
 from refvideo_mcp.videos.part import Part
 
@@ -29,9 +31,12 @@ class _Cut(Exception):
 
 
 def new_client(
-    *, verify: "ssl.SSLContext | bool", transport: "httpx2.AsyncBaseTransport | None" = None
+    *, verify: "ssl.SSLContext | bool", any_host: bool, transport: "httpx2.AsyncBaseTransport | None" = None
 ) -> "httpx2.AsyncClient":
-    """A client of its own, without key or cookies: nothing that is meant for the router reaches a CDN."""
+    """A client of its own, without key or cookies: nothing that is meant for the router reaches a CDN.
+
+    Without `any_host` it goes to public hosts only.
+    """
     from http.cookiejar import CookieJar, DefaultCookiePolicy
 
     import httpx2
@@ -43,7 +48,7 @@ def new_client(
         timeout=30,
         follow_redirects=True,
         max_redirects=3,
-        event_hooks={"request": [_check_scheme]},
+        event_hooks={"request": [partial(_check_address, any_host=any_host)]},
         verify=verify,
         transport=transport,
         mounts=DIRECT,
@@ -81,10 +86,20 @@ async def download(client: "httpx2.AsyncClient", url: str, part: Part, *, max_mb
         raise Unavailable("The video could not be fetched: its host is too slow.")
 
 
-async def _check_scheme(request: "httpx2.Request") -> None:
+async def _check_address(request: "httpx2.Request", *, any_host: bool) -> None:
     """Called for the link and for every redirect."""
     if request.url.scheme not in ("http", "https"):
         raise Unavailable("The video could not be fetched: its link is no http or https address.")
+    host = request.url.raw_host.decode("ascii", "replace")
+    if not (any_host or _is_public(host)):
+        raise Unavailable(f"The video was not fetched: its link leads to {clean(host, 80)}, which is no public host.")
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return is_public(host)
+    except ValueError:
+        return False
 
 
 async def _attempt(client: "httpx2.AsyncClient", url: str, part: Part, max_mb: int) -> None:

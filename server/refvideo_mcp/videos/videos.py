@@ -38,7 +38,7 @@ _REASONS = {
 class Videos:
     """Saves videos in `folder` (None: only those with a destination of their own) and previews of them in `cache`.
 
-    `max_mb` 0 = no limit. One save ends `within` so many seconds.
+    `max_mb` 0 = no limit. One save ends `within` so many seconds. Without `any_host` only public hosts are asked.
     """
 
     def __init__(
@@ -49,11 +49,13 @@ class Videos:
         cache: Path | None = None,
         preview: bool = True,
         within: float = 540.0,
+        any_host: bool = True,
         transport: "httpx2.AsyncBaseTransport | None" = None,
     ):
         self.folder = folder
         self._max_mb = max_mb
         self._within = within
+        self._any_host = any_host
         self._transport = transport
         self._tls: ssl.SSLContext | None = None
         self._previews = Previews(cache if preview else None)
@@ -121,7 +123,7 @@ class Videos:
             if self._transport is None and self._tls is None:
                 # Once, and in a thread: it takes as long as a hundred answers to a ping.
                 self._tls = await anyio.to_thread.run_sync(httpx2.create_ssl_context)
-            return new_client(verify=self._tls or True, transport=self._transport)
+            return new_client(verify=self._tls or True, any_host=self._any_host, transport=self._transport)
         except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:  # the environment names what cannot be
             raise Unavailable(
                 "The video could not be fetched: a proxy or certificate setting cannot be used.",
