@@ -1,68 +1,19 @@
 """At a terminal: a bar that moves, and questions that only a person may answer."""
 
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from a_place import SHORT, Place
-from command_line import running
 from refvideo_mcp.sandbox import Sandbox
+from typist import typing
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pty")
-
-
-class Typist:
-    """Sees what a command writes on its terminal and types at it; its stdout goes into a pipe."""
-
-    def __init__(self, terminal: int, command: subprocess.Popen[bytes]) -> None:
-        self.command = command
-        self.seen = ""
-        self._terminal = terminal
-
-    def waits_for(self, text: str) -> None:
-        while text not in self.seen:
-            more = self._read()
-            assert more, f"the command ended before it wrote {text!r}: {self.seen}"
-
-    def types(self, text: str) -> None:
-        os.write(self._terminal, text.encode())
-
-    def waits_for_the_end(self) -> tuple[int, str]:
-        """The exit code, and what was written on stdout."""
-        while self._read():
-            pass
-        assert self.command.stdout is not None
-        out = self.command.stdout.read().decode()
-        return self.command.wait(), out
-
-    def _read(self) -> bytes:
-        try:
-            more = os.read(self._terminal, 1000)
-        except OSError:  # how Linux says that nobody has its other end open any more
-            return b""
-        self.seen += more.decode(errors="replace")
-        return more
-
-
-@contextmanager
-def typing(place: Place, *arguments: str) -> Iterator[Typist]:
-    terminal, its_end = os.openpty()
-    try:
-        # A folder for temporary files that is not around all others: pictures there may be sent unasked.
-        settings = place.settings | {"TERM": "xterm", "TMPDIR": str(place.folder)}
-        with running(*arguments, stdin=its_end, stderr=its_end, settings=settings, folder=place.folder) as command:
-            os.close(its_end)
-            yield Typist(terminal, command)
-    finally:
-        os.close(terminal)
 
 
 @pytest.fixture
@@ -100,13 +51,14 @@ def test_a_yes_for_a_folder_is_remembered(place: Place, elsewhere: Path) -> None
     assert "Send pictures" not in typist.seen
 
 
-def test_without_a_yes_nothing_is_sent_and_the_setting_is_named(place: Place, elsewhere: Path) -> None:
+def test_after_a_no_nothing_is_sent_and_without_a_terminal_the_setting_is_named(place: Place, elsewhere: Path) -> None:
     order = ["generate", "--prompt", "@hero", "--subject", f"hero={elsewhere}/hero.png"]
     with typing(place, *order) as typist:
         typist.waits_for("[y/N]")
         typist.types("\n")
         assert typist.waits_for_the_end() == (2, "")
-        assert "REFVIDEO_IMAGE_DIRS" in typist.seen
+        assert "You said no: nothing was sent or bought." in typist.seen
+        assert "REFVIDEO_IMAGE_DIRS" not in typist.seen
     found = place.run(*order, TMPDIR=str(place.folder))  # nobody to ask
     assert (found.returncode, found.stdout) == (2, "")
     assert f"Add {elsewhere} to REFVIDEO_IMAGE_DIRS, or copy the picture" in found.stderr

@@ -1,6 +1,9 @@
 """REFVIDEO_CONFIRM: nothing is bought before the user says yes."""
 
-from collections.abc import AsyncIterator
+import re
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +11,20 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client import ClientRequestContext
-from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult
+from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, ErrorData
 
+from a_place import SHORT, Place
 from fake_router import LOST, FakeRouter, Reply, process, said, told
+from pictures import saved, scene
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.sandbox import Sandbox
 from refvideo_mcp.settings import Settings
 from refvideo_mcp.tools import questions
+from typist import typing
 from virtual_time import VirtualClock
 
 pytestmark = pytest.mark.anyio
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pty")
 
 BOTH_ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])
 YES = ElicitResult(action="accept", content={"buy": True})
@@ -24,10 +32,11 @@ NO_MORE = "Nothing was sent or bought. Do not call again unless they ask for it.
 
 
 class User:
-    """Somebody who is asked. `answer` None = nobody looks."""
+    """Somebody who is asked. `answer` None = nobody looks. `releases`: whether a lost job may be sent again."""
 
-    def __init__(self, answer: ElicitResult | None = YES) -> None:
+    def __init__(self, answer: ElicitResult | None = YES, *, releases: bool = True) -> None:
         self.answer = answer
+        self.releases = releases
         self.questions: list[str] = []
 
     async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
@@ -36,7 +45,7 @@ class User:
             await anyio.sleep_forever()
         assert self.answer is not None
         assert isinstance(params, ElicitRequestFormParams)
-        if "send_again" in params.requested_schema["properties"]:
+        if self.releases and "send_again" in params.requested_schema["properties"]:
             return ElicitResult(action="accept", content={"send_again": True})
         return self.answer
 
@@ -56,6 +65,30 @@ def router(clock: VirtualClock) -> FakeRouter:
 async def submit(client: Client, **arguments: Any) -> CallToolResult:
     call = {"prompt": "@1 runs", "subjects": [{"images": ["https://pictures.example/cat.png"]}]}
     return await client.call_tool("generate_reference_video", call | arguments)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a picture that belongs to no work."""
+    for name in ("home", "temporary", "work", "elsewhere"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "elsewhere" / "cat.png").write_bytes(saved(scene(), "PNG"))
+    return tmp_path / "elsewhere"
+
+
+def about(question: str, elsewhere: Path) -> dict[str, Any]:
+    """Arguments that raise the question."""
+    pictures = {"subjects": [{"images": [str(elsewhere / "cat.png")]}]}
+    videos = {"save_to": str(elsewhere)}
+    asked: dict[str, dict[str, Any]] = {
+        "a folder of pictures": pictures,
+        "a folder for videos": videos,
+        "both folders": pictures | videos,
+    }
+    return asked.get(question, {})
 
 
 @BOTH_ERAS
@@ -92,6 +125,72 @@ async def test_nothing_is_bought_without_a_yes(
     assert refusal.is_error
     assert said(refusal) == f"{sentence} {NO_MORE}"
     assert (len(user.questions), router.posts, told(listed)["jobs"]) == (1, [], [])
+
+
+@BOTH_ERAS
+@pytest.mark.parametrize("question", ["a folder of pictures", "a folder for videos", "a lost job", "buying"])
+@pytest.mark.parametrize("content", [{}, None, {"allow": "perhaps", "send_again": "perhaps", "buy": "perhaps"}])
+async def test_a_question_accepted_without_what_it_asks_for_is_no_yes(
+    router: FakeRouter, tmp_path: Path, elsewhere: Path, mode: str, question: str, content: dict[str, Any] | None
+) -> None:
+    """Some clients send back an empty form. Of whoever asked in here, the reader learns nothing."""
+    user = User(ElicitResult.model_construct(action="accept", content=content), releases=False)
+    above = 0 if question == "buying" else None
+    router.submissions = [LOST] if question == "a lost job" else []
+    async with process(router, tmp_path / "l.db", mode=mode, elicitation_callback=user, confirm_above=above) as client:
+        if question == "a lost job":
+            await submit(client)
+        refusal = await submit(client, **about(question, elsewhere))
+    assert refusal.is_error
+    assert said(refusal) == (
+        "The client says that the user accepted the question, but not what they answered: that is no yes. "
+        "Nothing was sent or bought. Tell the user; do not call again unless they ask for it."
+    )
+    assert (len(user.questions), len(router.posts)) == (1, 1 if question == "a lost job" else 0)
+
+
+async def test_a_client_whose_dialog_fails_buys_nothing(router: FakeRouter, tmp_path: Path) -> None:
+    async def broken(context: ClientRequestContext, params: ElicitRequestParams) -> ErrorData:
+        return ErrorData(code=-32603, message="Cannot read properties of undefined")
+
+    async with process(
+        router, tmp_path / "l.db", mode="legacy", elicitation_callback=broken, confirm_above=0
+    ) as client:
+        refusal = await submit(client)
+    assert refusal.is_error
+    assert said(refusal) == (
+        "The client failed at a question of this call (Cannot read properties of undefined). "
+        "Nothing was sent or bought. Tell the user; do not call again unless they ask for it."
+    )
+    assert router.posts == []
+
+
+@BOTH_ERAS
+@pytest.mark.parametrize("question", ["a folder of pictures", "a folder for videos", "both folders"])
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+async def test_after_a_no_the_agent_learns_no_way_round_it_and_the_user_is_asked_nothing_more(
+    router: FakeRouter, tmp_path: Path, elsewhere: Path, mode: str, question: str, action: Any
+) -> None:
+    """An agent that is told which setting allows it goes on asking for that."""
+    user = User(ElicitResult(action=action))
+    async with process(router, tmp_path / "l.db", mode=mode, elicitation_callback=user, confirm_above=0) as client:
+        refusal = await submit(client, **about(question, elsewhere))
+    assert refusal.is_error
+    sentence = "The user said no." if action == "decline" else "The user closed the question without an answer."
+    assert said(refusal) == f"{sentence} {NO_MORE}"
+    assert (len(user.questions), router.posts) == (1, [])
+
+
+async def test_every_folder_that_a_yes_allows_is_in_the_question(
+    router: FakeRouter, tmp_path: Path, elsewhere: Path
+) -> None:
+    folders = [tmp_path / f"elsewhere-{number}" for number in range(5)]
+    for folder in folders:
+        shutil.copytree(elsewhere, folder)
+    user = User(ElicitResult(action="decline"))
+    async with process(router, tmp_path / "l.db", elicitation_callback=user) as client:
+        await submit(client, subjects=[{"images": [str(folder / "cat.png")]} for folder in folders])
+    assert user.questions == [f"Send pictures from {' and '.join(map(str, folders))} to api.myrouter.ai?"]
 
 
 @BOTH_ERAS
@@ -170,6 +269,77 @@ async def test_a_released_job_is_one_question_not_two(router: FakeRouter, tmp_pa
         released = await submit(client)
     assert [question.split(" ")[0] for question in user.questions] == ["Buy", "This"]
     assert told(released)["task_id"] == "task-2"
+
+
+class TestAtTheTerminal:
+    """The command line buys, too."""
+
+    ORDER = ("generate", "--prompt", "@hero waves", "--subject", "hero=hero.png", *SHORT)
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Iterator[Place]:
+        with Sandbox(seconds=0.5) as sandbox:
+            place = Place(tmp_path, sandbox.url)
+            place.settings["REFVIDEO_CONFIRM"] = "always"
+            yield place
+
+    @posix_only
+    @pytest.mark.parametrize(("key", "code", "posts"), [("y", 0, 1), ("n", 2, 0), ("", 2, 0)])
+    def test_a_person_is_asked_before_it_is_bought(self, place: Place, key: str, code: int, posts: int) -> None:
+        with typing(place, *self.ORDER) as typist:
+            typist.waits_for("[y/N]")
+            typist.types(f"{key}\n")
+            assert typist.waits_for_the_end()[0] == code
+        asked = 'Buy 1 s of video at 540p: "@hero waves"? 300 s are left in today\'s allowance. [y/N]'
+        assert asked in typist.seen
+        assert ("You said no: nothing was sent or bought." in typist.seen) == (posts == 0)
+        assert place.submits() == posts
+
+    def test_where_nobody_can_be_asked_nothing_is_bought_unless_yes_was_said(self, place: Place) -> None:
+        """Programs and agents run commands without a terminal."""
+        found = place.run(*self.ORDER)
+        assert (found.returncode, found.stdout) == (2, "")
+        assert found.stderr == (
+            "refvideo-mcp: REFVIDEO_CONFIRM asks before a video is bought, and here is no terminal to ask on. "
+            "Nothing was sent or bought. --yes says yes beforehand.\n"
+        )
+        assert place.submits() == 0
+        assert place.run(*self.ORDER, "--dry-run").returncode == 0
+        assert place.run(*self.ORDER, "--yes").returncode == 0
+        assert place.submits() == 1
+
+    def test_a_yes_to_buying_is_none_to_sending_from_another_folder_or_again(
+        self, place: Place, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        elsewhere = Place(tmp_path_factory.mktemp("elsewhere"), "").picture
+        order = ("generate", "--prompt", "@1 waves", *SHORT, "--yes", "--subject")
+        found = place.run(*order, str(elsewhere), TMPDIR=str(place.folder))
+        assert (found.returncode, place.submits()) == (2, 0)
+        lost = ("generate", "--prompt", "@1 [rehearse:drop-after]", *SHORT, "--yes", "--subject", "hero.png")
+        assert [place.run(*lost).returncode for _ in range(2)] == [4, 2]
+        assert place.submits() == 1
+
+    def test_a_job_that_the_call_joins_and_a_short_video_are_not_asked_about(self, place: Place) -> None:
+        key = ("--idempotency-key", "engine-0123456789")
+        assert place.run(*self.ORDER, *key, "--yes").returncode == 0
+        again = place.run(*self.ORDER, *key)
+        assert again.returncode == 0, again.stderr
+        assert "nothing new was bought" in again.stderr
+        assert place.run(*self.ORDER, REFVIDEO_CONFIRM="above:1").returncode == 0
+        assert place.submits() == 2
+
+    @posix_only
+    def test_the_question_about_a_folder_names_the_bucket_that_pictures_go_to(
+        self, place: Place, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        elsewhere = Place(tmp_path_factory.mktemp("elsewhere"), "").picture
+        place.settings |= {"REFVIDEO_MEDIA_STORE": "s3://pictures-of-mine", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+        with typing(place, "generate", "--prompt", "@1", "--subject", str(elsewhere)) as typist:
+            typist.waits_for("[y/N]")
+            typist.types("n\n")
+            assert typist.waits_for_the_end() == (2, "")
+        question = rf"Send pictures from {elsewhere.parent} to 127\.0\.0\.1:\d+ through s3://pictures-of-mine\?"
+        assert re.search(question, typist.seen)
 
 
 @pytest.mark.parametrize(

@@ -535,7 +535,7 @@ class JobsMachine(RuleBasedStateMachine):
         async def work() -> None:
             with call.scope:
                 try:
-                    async with jobs.buying.submitted(request, key=call.key, release=release) as done:
+                    async with jobs.buying.submitted(request, key=call.key, release=release, buy=True) as done:
                         call.outcome = done
                 except RefvideoError as error:
                     call.outcome = error

@@ -476,7 +476,7 @@ async def test_the_user_may_release_an_uncertain_job(router: FakeRouter, ledger:
 
     assert user.questions == [
         f"This job was sent before ({key}) and its answer was lost: it may exist and be billed. "
-        "Please look for it in the router's console first. Send it again?"
+        "Please look for it in the console of api.myrouter.ai first. Send it again, and perhaps pay twice?"
     ]
     assert told(answer)["task_id"] == "task-2"
     assert told(answer)["warnings"] == [f"A job with the same pictures may exist already, its answer was lost: {key}."]
@@ -487,15 +487,15 @@ async def test_the_user_may_release_an_uncertain_job(router: FakeRouter, ledger:
 
 @BOTH_ERAS
 @pytest.mark.parametrize(
-    "no",
+    ("no", "sentence"),
     [
-        ElicitResult(action="decline"),
-        ElicitResult(action="cancel"),
-        ElicitResult(action="accept", content={"send_again": False}),
+        (ElicitResult(action="decline"), "The user said no."),
+        (ElicitResult(action="cancel"), "The user closed the question without an answer."),
+        (ElicitResult(action="accept", content={"send_again": False}), "The user said no."),
     ],
 )
 async def test_a_user_who_does_not_say_yes_releases_nothing(
-    router: FakeRouter, ledger: Path, mode: str, no: ElicitResult
+    router: FakeRouter, ledger: Path, mode: str, no: ElicitResult, sentence: str
 ) -> None:
     router.submissions = [LOST]
     user = User(no)
@@ -505,7 +505,7 @@ async def test_a_user_who_does_not_say_yes_releases_nothing(
 
     assert len(user.questions) == 1
     assert answer.is_error
-    assert said(answer).startswith("An identical job (")
+    assert said(answer) == f"{sentence} Nothing was sent or bought. Do not call again unless they ask for it."
     assert len(router.posts) == 1
 
 
@@ -698,11 +698,11 @@ async def test_an_answer_that_broke_off_while_it_was_written_did_not_reach_anybo
     call = GenerateCall.model_validate(CAT)
     async with running(settings, transport=router.transport, clock=clock) as state:
         with anyio.CancelScope() as cancelled:
-            async with state.jobs.buying.submitted(call):
+            async with state.jobs.buying.submitted(call, buy=True):
                 cancelled.cancel()
                 await anyio.lowlevel.checkpoint()
         await clock.sleep(6)
-        async with state.jobs.buying.submitted(call) as again:
+        async with state.jobs.buying.submitted(call, buy=True) as again:
             assert again.joined
     assert len(router.posts) == 1
 

@@ -7,7 +7,7 @@ import sys
 from refvideo_mcp.cli.exit_codes import DONE, INTERRUPTED
 from refvideo_mcp.cli.options import add_json_option, add_spec_options, given
 from refvideo_mcp.cli.outcome import print_job
-from refvideo_mcp.cli.questions import ask_about_twin, ask_for_pictures, ask_for_saving, from_here
+from refvideo_mcp.cli.questions import ask_about_folders, ask_about_twin, ask_before_buying, from_here
 from refvideo_mcp.cli.screen import Screen
 from refvideo_mcp.cli.session import read_settings, with_jobs
 from refvideo_mcp.cli.subjects import subjects_of
@@ -36,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_spec_options(parser, GenerateCall, WRITTEN)
     parser.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
     parser.add_argument("--no-wait", action="store_true", help="only start the job")
+    parser.add_argument("--yes", action="store_true", help="buy it without the question that REFVIDEO_CONFIRM asks")
     add_json_option(parser)
 
 
@@ -50,11 +51,14 @@ def run(options: argparse.Namespace) -> int:
         screen.noted("sandbox", "a simulated router in this process: nothing is paid")
 
     async def draft(jobs: Jobs) -> Draft:
-        await _ask(jobs, call)
+        await ask_about_folders(jobs, call)
         return (await jobs.buying.draft(call, save_to=call.save_to)).draft
 
     async def generate(jobs: Jobs) -> Job:
-        job = await _submitted(jobs, call, screen, known)
+        await ask_about_folders(jobs, call)
+        release = await ask_about_twin(jobs, call)
+        buy = await ask_before_buying(jobs, call, above=settings.confirm_above, released=release, yes=options.yes)
+        job = await _submitted(jobs, call, screen, known, release=release, buy=buy)
         return job if options.no_wait else await wait(jobs, job.handle, screen)
 
     if options.dry_run:
@@ -79,17 +83,10 @@ def _call(options: argparse.Namespace) -> GenerateCall:
     return call.model_copy(update={"subjects": subjects, "save_to": from_here(call.save_to) if call.save_to else None})
 
 
-async def _ask(jobs: Jobs, call: GenerateCall) -> bool:
-    """Ask all that only the user may decide; whether a job that may exist already is to be sent again."""
-    await ask_for_pictures(jobs, call)
-    if call.save_to:
-        await ask_for_saving(jobs, call.save_to)
-    return await ask_about_twin(jobs, call)
-
-
-async def _submitted(jobs: Jobs, call: GenerateCall, screen: Screen, known: list[Job]) -> Job:
+async def _submitted(
+    jobs: Jobs, call: GenerateCall, screen: Screen, known: list[Job], *, release: bool, buy: bool
+) -> Job:
     """The job once the router has it. `known` gets it before it is sent, and again with its task id."""
-    release = await _ask(jobs, call)
     with screen.waiting("job") as show:
 
         def on_opened(job: Job) -> None:
@@ -98,7 +95,7 @@ async def _submitted(jobs: Jobs, call: GenerateCall, screen: Screen, known: list
 
         show("reading pictures")
         submitted = jobs.buying.submitted(
-            call, key=call.idempotency_key, save_to=call.save_to, release=release, on_opened=on_opened
+            call, key=call.idempotency_key, save_to=call.save_to, release=release, buy=buy, on_opened=on_opened
         )
         async with submitted as done:
             known.append(done.job)

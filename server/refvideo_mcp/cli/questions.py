@@ -4,12 +4,12 @@ import os
 import signal
 import sys
 
-from refvideo_mcp.errors import clean
+from refvideo_mcp.errors import Refused
 from refvideo_mcp.images.spellings import kind_of
-from refvideo_mcp.jobs import Jobs
+from refvideo_mcp.jobs import Jobs, about_buying, about_pictures, about_saving, about_twin
 from refvideo_mcp.spec import GenerateCall
 
-__all__ = ["ask_about_twin", "ask_for_pictures", "ask_for_saving", "from_here"]
+__all__ = ["ask_about_folders", "ask_about_twin", "ask_before_buying", "ask_for_saving", "from_here"]
 
 
 def from_here(source: str) -> str:
@@ -20,37 +20,70 @@ def from_here(source: str) -> str:
     return os.path.join(os.getcwd(), text)  # noqa: PTH109, PTH118  # pathlib would tidy what the checks should see
 
 
-async def ask_for_pictures(jobs: Jobs, call: GenerateCall) -> None:
-    """Ask once per folder before its pictures leave this machine."""
-    for folder in await jobs.permissions.pictures_to_ask_about(call, ()):
-        if _yes(f"Send pictures from {clean(str(folder), 200)} to {jobs.host}?"):
-            await jobs.permissions.allow_pictures([folder])
+async def ask_about_folders(jobs: Jobs, call: GenerateCall) -> None:
+    """Ask before pictures leave a folder, or a video is put into one, that the person has not allowed.
+
+    Raises:
+        Refused: they said no.
+    """
+    pictures = await about_pictures(jobs, call)
+    if pictures is not None and _agreed(pictures.text):
+        await pictures.allow()
+    if call.save_to:
+        await ask_for_saving(jobs, call.save_to)
 
 
 async def ask_for_saving(jobs: Jobs, place: str) -> None:
-    """Ask once per folder before a video is put there."""
-    folder = await jobs.permissions.folder_to_ask_about(place, ())
-    if folder is not None and _yes(f"Save videos in {clean(str(folder), 200)}?"):
-        await jobs.permissions.allow_saving(folder)
+    """Ask before a video is put into a folder that the person has not allowed.
+
+    Raises:
+        Refused: they said no.
+    """
+    saving = await about_saving(jobs, place)
+    if saving is not None and _agreed(saving.text):
+        await saving.allow()
 
 
 async def ask_about_twin(jobs: Jobs, call: GenerateCall) -> bool:
-    """Whether the person lets a job be sent again that may exist already; False where there is none."""
-    twin = await jobs.buying.uncertain_twin(call)
-    return twin is not None and _yes(
-        f"This job was sent before ({twin.key}) and its answer was lost: it may exist and be billed.\n"
-        f"Please look for it in the console of {jobs.host} first. Send it again, and perhaps pay twice?"
-    )
+    """Whether the person lets a job be sent again that may exist already; False where there is none.
+
+    Raises:
+        Refused: they said no.
+    """
+    twin = await about_twin(jobs, call)
+    return twin is not None and _agreed(twin)
 
 
-def _yes(question: str) -> bool:
-    """Whether the person at the terminal says yes; False where there is nobody to ask."""
+async def ask_before_buying(jobs: Jobs, call: GenerateCall, *, above: int | None, released: bool, yes: bool) -> bool:
+    """Whether a new job may be bought; False where the call only joins one. `yes` was said beforehand.
+
+    Raises:
+        Refused: they said no, or there is nobody to ask.
+    """
+    question = await about_buying(jobs, call, above=above, released=released)
+    if question.text and not yes and not _agreed(question.text):
+        raise Refused(
+            "REFVIDEO_CONFIRM asks before a video is bought, and here is no terminal to ask on.",
+            "Nothing was sent or bought. --yes says yes beforehand.",
+        )
+    return question.buys
+
+
+def _agreed(question: str) -> bool:
+    """Whether the person at the terminal says yes; False where there is nobody to ask.
+
+    Raises:
+        Refused: they said no.
+    """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the event loop hears nothing meanwhile
     try:
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        said = sys.stdin.readline().strip().lower()
     finally:
         signal.signal(signal.SIGINT, before)
+    if said not in ("y", "yes"):
+        raise Refused("You said no: nothing was sent or bought.")
+    return True

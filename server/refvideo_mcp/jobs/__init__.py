@@ -7,6 +7,7 @@ from refvideo_mcp.jobs.crew import Crew, InFlight
 from refvideo_mcp.jobs.jobs import Jobs
 from refvideo_mcp.jobs.outcomes import failure
 from refvideo_mcp.jobs.permissions import Permissions
+from refvideo_mcp.jobs.questions import about_buying, about_pictures, about_saving, about_twin, declined
 from refvideo_mcp.jobs.rules import Limits, UncertainTwin
 from refvideo_mcp.jobs.sight import Sight
 
@@ -20,8 +21,13 @@ __all__ = [
     "Sight",
     "Submission",
     "UncertainTwin",
+    "about_buying",
+    "about_pictures",
+    "about_saving",
+    "about_twin",
     "answer_of",
     "answers_of",
+    "declined",
     "failure",
     "is_lost",
     "loss",

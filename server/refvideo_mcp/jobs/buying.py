@@ -77,7 +77,7 @@ class Buying:
         save_to: str | None = None,
         begun: float | None = None,
         release: bool = False,
-        buy: bool = True,
+        buy: bool,
         on_opened: Callable[[Job], None] | None = None,
     ) -> AsyncIterator[Submission]:
         """Send one job, at most once, and follow it from then on. Answers within 45 s of `begun` (steady time).

@@ -10,7 +10,7 @@ from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
 from refvideo_mcp.tools.answers import job_list, job_result, listed, news, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
-from refvideo_mcp.tools.questions import Buying, Pictures, Roots, Saving, Twin, folders_of, granted, may_buy, released
+from refvideo_mcp.tools.questions import Buying, Roots, Twin, agreed, folders_of, may_buy
 from refvideo_mcp.tools.spec_tool import begin
 from refvideo_mcp.tools.state import Ctx, ServerState, state_of
 
@@ -24,25 +24,18 @@ WORDS_OF_FILES = 7
 
 
 async def generate_reference_video(
-    call: GenerateCall, roots: Roots, pictures: Pictures, saving: Saving, twin: Twin, buying: Buying, ctx: Ctx
+    call: GenerateCall, roots: Roots, twin: Twin, buying: Buying, ctx: Ctx
 ) -> Annotated[CallToolResult, JobAnswer]:
     begun = begin()
     buy = may_buy(buying)
     jobs = state_of(ctx).jobs
-    folders = folders_of(roots)
-    if (
-        granted(saving)
-        and call.save_to
-        and (folder := await jobs.permissions.folder_to_ask_about(call.save_to, folders))
-    ):
-        await jobs.permissions.allow_saving(folder)
     submitted = jobs.buying.submitted(
         call,
-        roots=folders,
+        roots=folders_of(roots),
         key=call.idempotency_key,
         save_to=call.save_to,
         begun=begun,
-        release=released(twin),
+        release=agreed(twin),
         buy=buy,
     )
     async with submitted as done:

@@ -1,8 +1,7 @@
 """What only the user may decide: asked through the client, where it can ask, before anything is paid."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -12,12 +11,13 @@ from mcp_types import ListRootsResult
 from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, Field
 
-from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.errors import Refused
+from refvideo_mcp.jobs import about_buying, about_pictures, about_saving, about_twin, declined
 from refvideo_mcp.spec import GenerateCall
 from refvideo_mcp.tools.spec_tool import arrived, last_question
 from refvideo_mcp.tools.state import Ctx, state_of
 
-__all__ = ["Buying", "Pictures", "Roots", "Saving", "Twin", "folders_of", "granted", "may_buy", "released"]
+__all__ = ["Buying", "Pictures", "Roots", "Saving", "Twin", "agreed", "folders_of", "may_buy"]
 
 ASKS_BETWEEN_CALLS = "2026-07-28"
 CONFIRM_SECONDS = 25.0
@@ -41,16 +41,41 @@ class Purchase(BaseModel):
     buy: bool = Field(description="Buy it?")
 
 
-class Joining(Purchase):
-    """Nobody was asked: the call joins an earlier job."""
+class Unasked(Permission, Release, Purchase):
+    """Nobody had to be asked, or could be. `buy`: a new job, not only one that the call joins."""
+
+    allow: bool = False
+    send_again: bool = False
 
 
-def granted(answer: ElicitationResult[Permission]) -> bool:
-    return isinstance(answer, AcceptedElicitation) and answer.data.allow
+Answer: TypeAlias = ElicitationResult[Permission] | ElicitationResult[Release] | ElicitationResult[Purchase]
 
 
-def released(answer: ElicitationResult[Release]) -> bool:
-    return isinstance(answer, AcceptedElicitation) and answer.data.send_again
+def agreed(answer: Answer) -> bool:
+    """Whether the user was asked and said yes; False where they were not asked.
+
+    Raises:
+        Refused: they were asked and did not say yes.
+    """
+    if isinstance(answer, AcceptedElicitation):
+        match answer.data:
+            case Unasked():
+                return False
+            case Permission(allow=True) | Release(send_again=True) | Purchase(buy=True):
+                return True
+    closed = isinstance(answer, CancelledElicitation)
+    raise declined("The user closed the question without an answer.") if closed else declined()
+
+
+def may_buy(answer: ElicitationResult[Purchase]) -> bool:
+    """Whether something may be bought; False where the call only joins a job.
+
+    Raises:
+        Refused: the user did not agree.
+    """
+    if isinstance(answer, AcceptedElicitation) and isinstance(answer.data, Unasked):
+        return answer.data.buy
+    return agreed(answer)
 
 
 def folders_of(roots: ListRootsResult) -> list[Path]:
@@ -73,56 +98,52 @@ Roots = Annotated[ListRootsResult, Resolve(client_roots)]
 
 
 async def ask_for_pictures(call: GenerateCall, roots: Roots, ctx: Ctx) -> Permission | Elicit[Permission]:
-    """Ask once per folder before its pictures leave this machine."""
-    jobs = state_of(ctx).jobs
-    folders = await jobs.permissions.pictures_to_ask_about(call, folders_of(roots))
-    if not folders or not _can_ask(ctx):
-        return Permission(allow=False)
-    return Elicit(f"Send pictures from {_listed(folders)} to {jobs.buying.pictures_go_to}?", Permission)
+    question = await about_pictures(state_of(ctx).jobs, call, folders_of(roots))
+    return Elicit(question.text, Permission) if question and _can_ask(ctx) else Unasked(buy=False)
 
 
 Pictures = Annotated[ElicitationResult[Permission], Resolve(ask_for_pictures)]
 
 
-async def ask_for_saving(call: GenerateCall, roots: Roots, ctx: Ctx) -> Permission | Elicit[Permission]:
-    """Ask once per folder before a video is put there."""
-    jobs = state_of(ctx).jobs
-    folder = await jobs.permissions.folder_to_ask_about(call.save_to, folders_of(roots)) if call.save_to else None
-    if folder is None or not _can_ask(ctx):
-        return Permission(allow=False)
-    return Elicit(f"Save videos in {_listed([folder])}?", Permission)
+async def ask_for_saving(
+    call: GenerateCall, roots: Roots, pictures: Pictures, ctx: Ctx
+) -> Permission | Elicit[Permission]:
+    agreed(pictures)
+    question = await about_saving(state_of(ctx).jobs, call.save_to, folders_of(roots)) if call.save_to else None
+    return Elicit(question.text, Permission) if question and _can_ask(ctx) else Unasked(buy=False)
 
 
 Saving = Annotated[ElicitationResult[Permission], Resolve(ask_for_saving)]
 
 
-async def ask_about_twin(call: GenerateCall, roots: Roots, pictures: Pictures, ctx: Ctx) -> Release | Elicit[Release]:
-    """Ask the user, and only the user, before a job is sent again that may exist already."""
-    jobs = state_of(ctx).jobs
-    folders = folders_of(roots)
-    if granted(pictures):
-        await jobs.permissions.allow_pictures(await jobs.permissions.pictures_to_ask_about(call, folders))
-    twin = await jobs.buying.uncertain_twin(call, folders) if _can_ask(ctx) else None
-    if twin is None:
-        return Release(send_again=False)
-    return Elicit(
-        f"This job was sent before ({twin.key}) and its answer was lost: it may exist and be billed. "
-        "Please look for it in the router's console first. Send it again?",
-        Release,
-    )
+async def ask_about_twin(
+    call: GenerateCall, roots: Roots, pictures: Pictures, saving: Saving, ctx: Ctx
+) -> Release | Elicit[Release]:
+    """What was allowed is remembered here: the pictures have to be read to find the twin."""
+    jobs, folders = state_of(ctx).jobs, folders_of(roots)
+    if agreed(pictures) and (question := await about_pictures(jobs, call, folders)):
+        await question.allow()
+    if agreed(saving) and call.save_to and (question := await about_saving(jobs, call.save_to, folders)):
+        await question.allow()
+    twin = await about_twin(jobs, call, folders) if _can_ask(ctx) else None
+    return Elicit(twin, Release) if twin else Unasked(buy=False)
 
 
 Twin = Annotated[ElicitationResult[Release], Resolve(ask_about_twin)]
 
 
 async def ask_before_buying(call: GenerateCall, roots: Roots, twin: Twin, ctx: Ctx) -> Purchase | Elicit[Purchase]:
-    """Ask the user before a video is bought, where they want to be asked."""
     state = state_of(ctx)
-    if state.confirm_above is None or call.duration <= state.confirm_above or released(twin):
-        return Purchase(buy=True)
-    offer = await state.jobs.buying.offer(call, folders_of(roots), key=call.idempotency_key, begun=arrived())
-    if not offer.buys:
-        return Joining(buy=False)
+    question = await about_buying(
+        state.jobs,
+        call,
+        folders_of(roots),
+        above=state.confirm_above,
+        released=agreed(twin),
+        begun=arrived(),
+    )
+    if not question.text:
+        return Unasked(buy=question.buys)
     if not _can_ask(ctx):
         raise Refused(
             "The user wants to be asked before a video is bought (REFVIDEO_CONFIRM), and this client cannot ask.",
@@ -135,26 +156,10 @@ async def ask_before_buying(call: GenerateCall, roots: Roots, twin: Twin, ctx: C
             "Nothing was sent or bought: ask the user, then call again.",
         ),
     )
-    left = f" {offer.seconds_left} s are left in today's allowance." if offer.seconds_left is not None else ""
-    return Elicit(f'Buy {call.duration} s of video at {call.resolution}: "{clean(call.prompt, 100)}"?{left}', Purchase)
+    return Elicit(question.text, Purchase)
 
 
 Buying = Annotated[ElicitationResult[Purchase], Resolve(ask_before_buying)]
-
-
-def may_buy(answer: ElicitationResult[Purchase]) -> bool:
-    """Whether something may be bought; False where nothing is to be.
-
-    Raises:
-        Refused: the user did not agree.
-    """
-    if isinstance(answer, AcceptedElicitation) and (answer.data.buy or isinstance(answer.data, Joining)):
-        return answer.data.buy
-    closed = isinstance(answer, CancelledElicitation)
-    raise Refused(
-        "The user closed the question without an answer." if closed else "The user said no.",
-        "Nothing was sent or bought. Do not call again unless they ask for it.",
-    )
 
 
 def _can_ask(ctx: Ctx) -> bool:
@@ -163,7 +168,3 @@ def _can_ask(ctx: Ctx) -> bool:
         return False
     # The older protocol asks while the call is open, which a stateless connection cannot carry.
     return is_version_at_least(ctx.protocol_version or "", ASKS_BETWEEN_CALLS) or ctx.session.can_send_request
-
-
-def _listed(folders: Sequence[Path]) -> str:
-    return " and ".join(clean(str(folder), 200) for folder in folders[:3])

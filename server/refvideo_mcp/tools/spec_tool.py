@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+from mcp import MCPError
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import UnexpectedToolError
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +24,7 @@ from refvideo_mcp.tools.state import ServerState
 __all__ = ["SpecTool", "arrived", "begin", "last_question"]
 
 QUESTION_SECONDS = 40.0
+UNASKED = "Nothing was sent or bought. Tell the user; do not call again unless they ask for it."
 
 
 @dataclass
@@ -99,6 +101,14 @@ class SpecTool(Tool):
             if isinstance(error.__cause__, RefvideoError):
                 return _spoken(error.__cause__, state)
             raise
+        except ToolError:  # only the SDK raises it: an accepted question came back without what was asked for
+            happened = (
+                "The client says that the user accepted the question, but not what they answered: that is no yes."
+            )
+            return _spoken(Refused(happened, UNASKED), state)
+        except MCPError as error:  # the client's own answer to a question
+            happened = f"The client failed at a question of this call ({clean(error.message, 100)})."
+            return _spoken(Refused(happened, UNASKED), state)
 
 
 def _spoken(error: RefvideoError, state: ServerState) -> CallToolResult:

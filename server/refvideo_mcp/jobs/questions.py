@@ -1,0 +1,104 @@
+"""What only the user may decide, before anything is sent or bought: what has to be asked, and in which words.
+
+A client's dialog and a terminal ask the same.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.jobs.jobs import Jobs
+from refvideo_mcp.paths import is_broad
+from refvideo_mcp.spec import GenerateCall
+
+__all__ = [
+    "FolderQuestion",
+    "PurchaseQuestion",
+    "about_buying",
+    "about_pictures",
+    "about_saving",
+    "about_twin",
+    "declined",
+]
+
+
+@dataclass(frozen=True)
+class FolderQuestion:
+    """`text` is for the user; `allow` remembers their yes."""
+
+    text: str
+    allow: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class PurchaseQuestion:
+    """`text` is for the user, "" where they need not be asked. `buys`: a new job, not one that the call would join."""
+
+    buys: bool
+    text: str = ""
+
+
+async def about_pictures(jobs: Jobs, call: GenerateCall, roots: Sequence[Path] = ()) -> FolderQuestion | None:
+    """Once per folder, before its pictures leave this machine. `roots` are the client's folders."""
+    folders = await jobs.permissions.pictures_to_ask_about(call, roots)
+    if not folders:
+        return None
+    names = " and ".join(map(_named, folders))
+    return FolderQuestion(
+        f"Send pictures from {names} to {jobs.buying.pictures_go_to}?", lambda: jobs.permissions.allow_pictures(folders)
+    )
+
+
+async def about_saving(jobs: Jobs, save_to: str, roots: Sequence[Path] = ()) -> FolderQuestion | None:
+    """Once per folder, before a video is put there."""
+    folder = await jobs.permissions.folder_to_ask_about(save_to, roots)
+    if folder is None:
+        return None
+    return FolderQuestion(f"Save videos in {_named(folder)}?", lambda: jobs.permissions.allow_saving(folder))
+
+
+async def about_twin(jobs: Jobs, call: GenerateCall, roots: Sequence[Path] = ()) -> str | None:
+    """Before a job is sent again that may exist already."""
+    twin = await jobs.buying.uncertain_twin(call, roots)
+    if twin is None:
+        return None
+    return (
+        f"This job was sent before ({twin.key}) and its answer was lost: it may exist and be billed. "
+        f"Please look for it in the console of {jobs.host} first. Send it again, and perhaps pay twice?"
+    )
+
+
+async def about_buying(
+    jobs: Jobs,
+    call: GenerateCall,
+    roots: Sequence[Path] = (),
+    *,
+    above: int | None,
+    released: bool,
+    begun: float | None = None,
+) -> PurchaseQuestion:
+    """Before a video of more than `above` seconds is bought, None = never; `released`: they said yes to it already.
+
+    Raises:
+        Refused: the call would be refused anyway.
+    """
+    if above is None or call.duration <= above or released:
+        return PurchaseQuestion(buys=True)
+    offer = await jobs.buying.offer(call, roots, key=call.idempotency_key, begun=begun)
+    if not offer.buys:
+        return PurchaseQuestion(buys=False)
+    left = f" {offer.seconds_left} s are left in today's allowance." if offer.seconds_left is not None else ""
+    return PurchaseQuestion(
+        True, f'Buy {call.duration} s of video at {call.resolution}: "{clean(call.prompt, 100)}"?{left}'
+    )
+
+
+def declined(said: str = "The user said no.") -> Refused:
+    """What is answered to whoever asked for it."""
+    return Refused(said, "Nothing was sent or bought. Do not call again unless they ask for it.")
+
+
+def _named(folder: Path) -> str:
+    name = clean(str(folder), 200)
+    return f"{name} (that folder alone)" if is_broad(folder) else name
