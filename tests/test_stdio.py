@@ -13,7 +13,7 @@ from mcp import Client, StdioServerParameters
 from mcp_types import TextContent
 from PIL import Image
 
-from command_line import COMMAND, environment, run
+from command_line import COMMAND, environment, run, running
 from marker import KEY
 from misbehaving_router import MisbehavingRouter
 
@@ -117,6 +117,36 @@ async def test_a_saved_file_is_linked_for_clients_that_know_such_links(
         _, found = await anyio.to_thread.run_sync(lambda: talk(*hello(revision), call, **settings))
     assert [block["type"] for block in found["result"]["content"]] == kinds
     assert len(list((tmp_path / "videos").iterdir())) == 1
+
+
+def test_logs_that_nobody_reads_stop_nothing() -> None:
+    """Some clients open a pipe for stderr and never read it: once it is full, a write to it never ends."""
+    call = {"method": "tools/call", "params": {"name": "no such tool", "arguments": {}}}
+    with running("serve", "--sandbox", settings={"REFVIDEO_LOG_LEVEL": "debug"}) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        assert server.stderr is not None
+        for message in hello("2025-11-25"):
+            server.stdin.write(json.dumps({"jsonrpc": "2.0"} | message).encode() + b"\n")
+        server.stdin.flush()
+        server.stdout.readline()
+        for number in range(2, 1502):
+            server.stdin.write(json.dumps({"jsonrpc": "2.0", "id": number} | call).encode() + b"\n")
+            server.stdin.flush()
+            assert json.loads(server.stdout.readline())["id"] == number
+        server.stdin.close()
+        assert server.wait(30) == 0
+        said = server.stderr.read()
+    assert len(said) > 60_000, "more than a pipe holds has to be said, or this shows nothing"
+
+
+def test_the_last_words_before_the_end_are_still_said() -> None:
+    program = (
+        "import logging; from refvideo_mcp.logs import configure_logging; from refvideo_mcp.settings import Settings; "
+        "configure_logging(Settings()); [logging.warning('word %d', n) for n in range(500)]"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert [line.split()[-1] for line in found.stderr.splitlines()] == [str(n) for n in range(500)]
 
 
 def test_a_setting_that_cannot_be_used_is_one_line_on_stderr() -> None:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from refvideo_mcp.app import build_server
 from refvideo_mcp.jobs import InFlight
-from refvideo_mcp.logs import configure_logging
+from refvideo_mcp.logs import configure_logging, say
 from refvideo_mcp.settings import Settings
 
 __all__ = ["serve"]
@@ -52,8 +52,7 @@ def serve(settings: Settings, port: int) -> None:
             log_level=None,
             access_log=False,
         )
-        sys.stderr.write(f"refvideo-mcp serves MCP at http://{HOST}:{listener.getsockname()[1]}/mcp (Ctrl-C ends it)\n")
-        sys.stderr.flush()
+        say(f"refvideo-mcp serves MCP at http://{HOST}:{listener.getsockname()[1]}/mcp (Ctrl-C ends it)")
         with suppress(KeyboardInterrupt):
             _Server(config, in_flight).run(sockets=[listener])
 
@@ -69,7 +68,7 @@ class _Server(uvicorn.Server):
         if not self.should_exit:
             self._in_flight.ending = True
             if self._in_flight.count:
-                sys.stderr.write("refvideo-mcp: a job is being submitted; ending when the router has answered.\n")
+                say("refvideo-mcp: a job is being submitted; ending when the router has answered.")
             timer = threading.Timer(PATIENCE_SECONDS, os._exit, [128 + sig])
             timer.daemon = True
             timer.start()

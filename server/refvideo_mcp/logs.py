@@ -1,12 +1,74 @@
-"""Logging on stderr; the key never gets through, not even in a traceback."""
+"""Logging on stderr, which never waits for a reader; the key never gets through, not even in a traceback."""
 
+import atexit
 import logging
+import os
 import sys
+import time
+from contextlib import suppress
+from functools import cache
+from queue import SimpleQueue
+from threading import Thread
 
 from refvideo_mcp.errors import is_invisible
 from refvideo_mcp.settings import Settings
 
-__all__ = ["configure_logging"]
+__all__ = ["configure_logging", "last_words", "say"]
+
+MOST_WAITING = 2000
+LAST_WORDS_SECONDS = 0.5
+
+
+class _Stderr:
+    """A stream that a thread of its own writes to stderr; what nobody reads in time is left out, and counted.
+
+    Clients start servers with a pipe that they never read, and a write to a full one would stop the event loop.
+    """
+
+    def __init__(self) -> None:
+        # This queue alone may be filled by a signal handler that interrupts whoever just fills it.
+        self._waiting: SimpleQueue[str] = SimpleQueue()
+        self._taken, self._written, self._left_out = 0, 0, 0
+        Thread(target=self._write, daemon=True, name="stderr").start()
+
+    def write(self, text: str) -> None:
+        if self._taken - self._written >= MOST_WAITING:
+            self._left_out += 1
+            return
+        self._taken += 1
+        self._waiting.put(text)
+
+    def flush(self) -> None:
+        """What is written is on its way."""
+
+    def drain(self, seconds: float) -> None:
+        """Wait until all is written, but no longer."""
+        end = time.monotonic() + seconds
+        while self._written < self._taken and time.monotonic() < end:
+            time.sleep(0.005)
+
+    def _write(self) -> None:
+        while True:
+            text = self._waiting.get()
+            if self._left_out:
+                text, self._left_out = f"({self._left_out} log lines were not read and are left out)\n{text}", 0
+            with suppress(OSError, ValueError):  # the reader has gone
+                self._write_all(text)
+            self._written += 1
+
+    @staticmethod
+    def _write_all(text: str) -> None:
+        # Not through sys.stderr: whoever waits inside it holds its lock, which the end of the interpreter needs.
+        rest = text.encode(sys.stderr.encoding, "backslashreplace")
+        while rest:
+            rest = rest[os.write(sys.stderr.fileno(), rest) :]
+
+
+@cache
+def _stderr() -> _Stderr:
+    stderr = _Stderr()
+    atexit.register(stderr.drain, LAST_WORDS_SECONDS)
+    return stderr
 
 
 class _Redacting(logging.Formatter):
@@ -23,8 +85,18 @@ class _Redacting(logging.Formatter):
 
 def configure_logging(settings: Settings) -> None:
     """Send every log line to stderr, from `settings.log_level` up."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_stderr())
     handler.setFormatter(_Redacting("" if settings.sandbox else settings.api_key))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for library in ("httpx2", "httpcore2"):  # they log whole URLs, and presigned links are secrets
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def say(line: str) -> None:
+    """A line for the person who started this, whatever the log level; also from a signal handler."""
+    _stderr().write(line + "\n")
+
+
+def last_words() -> None:
+    """Before `os._exit`: half a second for what is still to be written."""
+    _stderr().drain(LAST_WORDS_SECONDS)

@@ -12,7 +12,7 @@ import anyio
 
 from refvideo_mcp.app import build_server
 from refvideo_mcp.jobs import InFlight
-from refvideo_mcp.logs import configure_logging
+from refvideo_mcp.logs import configure_logging, last_words, say
 from refvideo_mcp.settings import Settings
 
 __all__ = ["serve"]
@@ -24,9 +24,9 @@ def serve(settings: Settings) -> None:
     """Speak MCP on stdin and stdout until stdin closes. A signal ends the process."""
     configure_logging(settings)
     if sys.stdin.isatty():
-        sys.stderr.write(
+        say(
             "refvideo-mcp speaks MCP here, on stdin and stdout: an AI client starts it. Ctrl-C ends it.\n"
-            "To see a video made, run: refvideo-mcp demo. For everything else: refvideo-mcp --help\n"
+            "To see a video made, run: refvideo-mcp demo. For everything else: refvideo-mcp --help"
         )
     in_flight, leftovers = InFlight(), ExitStack()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -40,6 +40,7 @@ def _ending(in_flight: InFlight, leftovers: ExitStack) -> Callable[[int, FrameTy
     def leave(code: int) -> None:
         try:
             leftovers.close()
+            last_words()
         finally:
             os._exit(code)
 
@@ -49,7 +50,7 @@ def _ending(in_flight: InFlight, leftovers: ExitStack) -> Callable[[int, FrameTy
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         in_flight.ending = True
         if in_flight.count:
-            sys.stderr.write("refvideo-mcp: a job is being submitted; ending when the router has answered.\n")
+            say("refvideo-mcp: a job is being submitted; ending when the router has answered.")
             timer = threading.Timer(PATIENCE_SECONDS, leave, [128 + number])
             timer.daemon = True
             timer.start()
