@@ -15,6 +15,14 @@ URL = "https://pictures.example/cat.png"
 CAT: dict[str, Any] = {"id": "1", "images": [URL]}
 CALL: dict[str, Any] = {"prompt": "@1 waves", "subjects": [CAT]}
 
+# What programs add to the arguments of every tool that they call: n8n, SiYuan, Cline, Gemini CLI, Antigravity,
+# OpenHands, CrewAI, Cursor.
+INJECTED = [
+    *("toolCallId", "sessionId", "action", "chatInput", "tool", "_sessionID", "task_progress", "wait_for_previous"),
+    *("waitForPreviousTools", "toolAction", "toolSummary", "security_risk", "security_context", "random_string"),
+    *("_meta", "user_context"),
+]
+
 
 @pytest.mark.parametrize(
     ("written", "sent"),
@@ -62,6 +70,8 @@ CALL: dict[str, Any] = {"prompt": "@1 waves", "subjects": [CAT]}
         ),
         (dict.fromkeys(("resolution", "aspect_ratio", "movement_amplitude", "seed", "audio", "save_to"), ""), {}),
         ({"subjects": [CAT | {"voice_id": ""}]}, {"subjects": [CAT | {"voice_id": ""}]}),
+        ({"duration": 0, "seed": 0, "audio": False}, {"seed": 0, "audio": False}),
+        *(({name: "theirs"}, {}) for name in INJECTED),
     ],
 )
 async def test_plain_meaning_is_understood_and_sent_exactly(
@@ -87,6 +97,11 @@ async def test_plain_meaning_is_understood_and_sent_exactly(
         ({"duration": "1 minute"}, "a whole number from 1 to 10"),
         ({"duration": True}, "a number, not true or false"),
         ({"audio": "loud"}, "true or false"),
+        ({"duration": -1}, "a whole number from 1 to 10"),
+        (
+            {"subjects": [CAT | {"sessionId": "s"}]},
+            "`subjects[0].sessionId` is not an argument; known: id, images, voice_id",
+        ),
         ({"subjects": {"cat": URL}}, "`subjects[0].cat` is not an argument"),
         ({"subjects": [CAT | {"images": {"url": URL}}]}, "`subjects[0].images[0]` must be text"),
     ],
@@ -114,6 +129,7 @@ async def test_a_guess_is_refused_with_what_is_allowed(tmp_path: Path, guess: di
         ({"wait_seconds": ""}, 45),
         ({"task_id": ' "task-1" '}, 45),
         ({"task_id": "`task-1`"}, 45),
+        ({"sessionId": "s", "toolCallId": "t", "task_progress": "- [ ] wait"}, 45),
     ],
 )
 async def test_a_wait_is_as_long_as_was_meant(tmp_path: Path, written: dict[str, Any], waited: int) -> None:
@@ -135,10 +151,16 @@ async def test_a_list_is_asked_for_in_any_spelling(tmp_path: Path) -> None:
             await clock.sleep(0.5)
         answers = [
             await client.call_tool("list_reference_videos", arguments)
-            for arguments in ({"limit": "1"}, {"limit": 1000, "state": " Queued "}, {"limit": None, "state": ""})
+            for arguments in (
+                {"limit": "1"},
+                {"limit": 1000, "state": " Queued "},
+                {"limit": None, "state": ""},
+                {"limit": 0, "random_string": "x"},
+            )
         ]
     assert [[job["task_id"] for job in told(answer)["jobs"]] for answer in answers] == [
         ["task-2"],
+        ["task-2", "task-1"],
         ["task-2", "task-1"],
         ["task-2", "task-1"],
     ]

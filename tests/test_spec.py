@@ -128,7 +128,8 @@ def test_every_duration_of_the_document_is_accepted(duration: int) -> None:
             "`subjects` uses `1` as id more than once; put all pictures of one subject into one entry. "
             "`prompt`: `@7`, `@8` names no subject; the subjects are `@1`.",
         ),
-        ({"duration": 0}, "`duration` must be a whole number from 1 to 10."),
+        ({"duration": "0"}, "`duration` must be a whole number from 1 to 10."),
+        ({"duration": -1}, "`duration` must be a whole number from 1 to 10."),
         ({"duration": 11}, "`duration` must be a whole number from 1 to 10."),
         ({"duration": 4.5}, "`duration` must be a whole number from 1 to 10."),
         ({"duration": "5 minutes"}, "`duration` must be a whole number from 1 to 10."),
@@ -159,9 +160,14 @@ def test_every_duration_of_the_document_is_accepted(duration: int) -> None:
         ({"watermark": [True]}, "`watermark` must be true or false."),
         ({"durations": 5}, "`durations` is not an argument; did you mean `duration`?"),
         ({"aspectRatio": "1:1"}, "`aspectRatio` is not an argument; did you mean `aspect_ratio`?"),
-        ({"fps": 24}, f"`fps` is not an argument; known: {NAMES}."),
+        ({"ratio": "1:1"}, "`ratio` is not an argument; did you mean `aspect_ratio`?"),
+        ({"movement": "small"}, "`movement` is not an argument; did you mean `movement_amplitude`?"),
+        *(
+            ({name: 24}, f"`{name}` is not an argument; known: {NAMES}.")
+            for name in ("fps", "negative_prompt", "session", "requestId", "size", "motion")
+        ),
         (
-            {"prompt": " ", "duration": 0, "movement_amplitude": "large"},
+            {"prompt": " ", "duration": 11, "movement_amplitude": "large"},
             "`prompt` must not be empty. `duration` must be a whole number from 1 to 10. "
             "`movement_amplitude` must be one of auto, small, medium, high; for `large` use `high`.",
         ),
@@ -274,7 +280,7 @@ def test_what_may_disappoint_is_sent_with_a_warning(changes: dict[str, Any], war
         ),
         (ResultCall, {"task_id": "t", "wait_seconds": -1}, "`wait_seconds` must be a whole number from 0 to 300."),
         (ResultCall, {"task": "t", "task_id": "t"}, "`task` is not an argument; did you mean `task_id`?"),
-        (ListCall, {"limit": 0}, "`limit` must be a whole number from 1 to 50."),
+        (ListCall, {"limit": -1}, "`limit` must be a whole number from 1 to 50."),
         (
             ListCall,
             {"state": "success"},

@@ -38,7 +38,8 @@ Flag = Annotated[bool, BeforeValidator(forgiving.word)]
 
 
 class SpecModel(BaseModel):
-    """Arguments as agents send them: `null` means not given, and so does "" for what may be left out.
+    """Arguments as agents send them: `null` means not given, and so do "", and 0 where it is too little, for what may
+    be left out: some proxies fill in every argument.
 
     Unknown names are refused.
     """
@@ -54,7 +55,10 @@ class SpecModel(BaseModel):
     @classmethod
     def _is_given(cls, name: str, value: Any) -> bool:
         field = cls.model_fields.get(name)
-        return value is not None and (value != "" or field is None or field.is_required())
+        if value is None or field is None or field.is_required():
+            return value is not None
+        is_zero = value == 0 and not isinstance(value, bool)
+        return value != "" and not (is_zero and any(getattr(rule, "ge", 0) > 0 for rule in field.metadata))
 
 
 class Subject(SpecModel):

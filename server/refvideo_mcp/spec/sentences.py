@@ -1,5 +1,6 @@
 """Wrong arguments, in sentences an agent can act on. None of pydantic's wording or links gets through."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -17,15 +18,29 @@ Model = TypeVar("Model", bound=SpecModel)
 _SYNONYMS = {"large": "high", "low": "small"}
 _KINDS = {"string": "text", "boolean": "true or false"}
 
+# What programs add to any tool's arguments for themselves, as `_plain` writes it. A name that an agent may have meant
+# for one of ours does not belong here.
+_INJECTED = frozenset(
+    {
+        *("action", "chatinput", "sessionid", "tool", "toolcallid"),  # n8n; SiYuan: _sessionID
+        "taskprogress",  # Cline
+        *("toolaction", "toolsummary", "waitforprevious", "waitforprevioustools"),  # Gemini CLI, Antigravity
+        *("securitycontext", "securityrisk"),  # CrewAI, OpenHands
+        "randomstring",  # Cursor, for tools that need no argument
+        *("meta", "usercontext"),
+    }
+)
+
 
 def read_arguments(model: type[Model], raw: dict[str, Any]) -> Model:
-    """Validate a tool's raw arguments.
+    """Validate a tool's raw arguments; what clients add to them for themselves is left out.
 
     Raises:
         Refused: with every problem at once: the field, what is wrong and the allowed values.
     """
+    theirs = {name for name in raw if _plain(name) in _INJECTED and name not in model.model_fields}
     try:
-        return model.model_validate(raw)
+        return model.model_validate({name: value for name, value in raw.items() if name not in theirs})
     except ValidationError as error:
         schema = portable_schema(model)
         problems = error.errors(include_url=False, include_context=True)
@@ -41,14 +56,29 @@ def _sentence(problem: Any, schema: dict[str, Any]) -> str:
             return f"{where} is missing: {field.get('description', 'it is required')}"
         case "extra_forbidden":
             name = str(problem["loc"][-1])
-            near = get_close_matches(name, parent.get("properties", {}), n=1, cutoff=0.5)
-            known = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(parent.get('properties', {}))}."
+            near = _nearest(name, parent.get("properties", {}))
+            known = f"did you mean `{near}`?" if near else f"known: {', '.join(parent.get('properties', {}))}."
             return f"{where} is not an argument; {known}"
         case "value_error":
             message = str(problem["ctx"]["error"])
             return f"{where} {message}." if problem["loc"] else f"{message}."
         case _:
             return f"{where} must be {_expected(field)}{_instead(problem['input'], field)}."
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").casefold()
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one name that may have been meant: `ratio` is a part of it, or it is nearly spelled so."""
+    parts = set(name.casefold().split("_"))
+    whole = [other for other in known if parts <= set(other.split("_"))]
+    if len(whole) == 1:
+        return whole[0]
+    spelled = {_plain(other): other for other in known}
+    near = get_close_matches(_plain(name), spelled, n=1, cutoff=0.7)
+    return spelled[near[0]] if near else None
 
 
 def _place(loc: tuple[str | int, ...], schema: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
