@@ -2,8 +2,8 @@
 
 `python tests/crash_run.py --rounds 200`. Several users at once, each with a ledger of their own, share one router. In
 each round a new server checks what the last one left behind, the call that got no answer is repeated, and the next
-job is submitted; then the server is killed. Ends with 1, and the random seed to repeat it, if a job was lost or paid
-for twice.
+job is submitted; then the server is killed. In every second round the first call of a new server is cancelled early
+instead, and repeated at once. Ends with 1, and the random seed to repeat it, if a job was lost or paid for twice.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from stdio_server import StdioServer
 
 ANSWER_SECONDS = (0.0, 0.3)  # how long the router thinks about a POST
 LATEST_KILL_SECONDS = 0.5
+LATEST_CANCEL_SECONDS = 0.8
 PATIENCE_SECONDS = 1.5  # for a repeated call, which may have to wait for an answer that nobody gets any more
 
 
@@ -70,6 +71,9 @@ class Upstream:
 
 async def play(user: User, url: str, stats: Path, rounds: int) -> None:
     for number in range(rounds):
+        if number % 2:
+            await cancel_early(user, url, number)
+            continue
         async with StdioServer.running(user.home, url) as server, Client(server.pipes()) as client:
             await look_back(user, client, stats)
             call = Call(f"@1 waves, {user.home.name}, round {number}")
@@ -82,6 +86,17 @@ async def play(user: User, url: str, stats: Path, rounds: int) -> None:
     async with StdioServer.running(user.home, url) as server, Client(server.pipes()) as client:
         await look_back(user, client, stats)
         await look_for_every_job(user, client)
+
+
+async def cancel_early(user: User, url: str, number: int) -> None:
+    """The first call of a server, which takes long, given up and repeated by a client in a hurry."""
+    call = Call(f"@1 waits, {user.home.name}, round {number}", killed="not at all")
+    user.calls.append(call)
+    async with StdioServer.running(user.home, url) as server, Client(server.pipes()) as client:
+        with anyio.move_on_after(user.dice.uniform(0, LATEST_CANCEL_SECONDS)):
+            await make(call, client)
+        if call.told is None:
+            await make(call, client)
 
 
 async def make(call: Call, client: Client) -> None:
@@ -97,12 +112,12 @@ async def make(call: Call, client: Client) -> None:
 
 async def look_back(user: User, client: Client, stats: Path) -> None:
     """See what the kill left behind, and repeat the call if it got no answer."""
-    listed = await client.call_tool("list_reference_videos", {"limit": 1})
+    listed = await client.call_tool("list_reference_videos", {"limit": 3})
     # The HTTP client is imported at its first request: that would take the time in which we want to kill.
     await client.call_tool("get_task_result", {"task_id": "none-such", "wait_seconds": 0})
-    if not user.calls:
+    call, upstream = next((call for call in user.calls if not call.killed), None), Upstream.read(stats)
+    if call is None:
         return
-    call, upstream = user.calls[-1], Upstream.read(stats)
     assert listed.structured_content
     recorded = any(job["prompt"] == call.prompt for job in listed.structured_content["jobs"])
     if call.told:
@@ -170,8 +185,9 @@ def judge(users: list[User], url: str, upstream: Upstream) -> tuple[dict[str, in
                 else:
                     wrong.append(f"LOST: {task_id} ({call.prompt})")
             if posts > 1:
+                rows_of = ", ".join(f"{job.id} {job.state} {job.opened_at:.3f}" for job in jobs)
                 wrong.append(
-                    f"PAID TWICE: {call.prompt}, killed {call.killed}: {posts} POSTs, {call.made} calls, {jobs}"
+                    f"PAID TWICE: {call.prompt}, killed {call.killed}: {posts} POSTs, {call.made} calls, {rows_of}"
                 )
             if call.told and call.told not in accepted:
                 wrong.append(f"INVENTED: {call.told}")

@@ -42,6 +42,7 @@ ALSO = {
     ("tasks", "tools"): "a finished task holds the tools' own answer",
     ("stdio", "jobs"): "a door that closes waits for the POSTs in flight",
     ("http", "jobs"): "the same",
+    ("http", "tools"): "it tells them when a caller hung up",
     ("cli", "ledger"): "release and forget are for people, not for agents; a job's row, as in the tools",
     ("cli", "router"): "the doctor asks the router",
     ("cli", "images"): "the doctor looks at folders; a path as people type it",

@@ -646,20 +646,92 @@ async def test_an_answer_that_comes_after_the_deadline_still_wins(
     assert told(found)["task_id"] == "task-1"
 
 
-async def test_a_call_cancelled_while_it_is_being_remembered_is_sent_all_the_same(
-    router: FakeRouter, ledger: Path
+@pytest.mark.parametrize("calls", [1, 4])
+async def test_calls_cancelled_before_they_are_remembered_buy_nothing(
+    router: FakeRouter, ledger: Path, calls: int
 ) -> None:
-    """A row whose request was never sent would look uncertain for ever after."""
-    async with process(router, ledger) as client:
+    """The repeated call is no other take beside theirs: nobody waits for them any more."""
+    answers: Answers = []
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+
+        async def repeat() -> None:
+            answers.append(await submit(client))
+
         await client.call_tool("list_reference_videos", {})
         with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with anyio.move_on_after(0.2):
-                await submit(client)
+                await at_once(calls, client)
+            tasks.start_soon(repeat)
+            await anyio.sleep(0.1)
             other.execute("ROLLBACK")
-        answer = await submit(client)
-    assert told(answer)["task_id"] == "task-1"
+    assert told(answers[0])["task_id"] == "task-1"
+    assert "already" not in said(answers[0])
     assert len(router.posts) == 1
+
+
+async def test_a_first_call_cancelled_at_any_moment_and_repeated_is_one_job(router: FakeRouter, tmp_path: Path) -> None:
+    """A process's first call takes long, for the ledger is opened; a client that retries has less patience."""
+    router.clock, router.submission = Clock(), Reply(after=0.3)
+    for number, patience in enumerate([0.0, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08]):
+        router.posts.clear()
+        async with process(router, tmp_path / str(number) / "ledger.db") as client:
+            with anyio.move_on_after(patience) as call:
+                await submit(client)
+            assert call.cancelled_caught
+            await submit(client)
+        assert len(router.posts) == 1, patience
+
+
+async def test_after_an_hour_asleep_the_job_whose_post_is_open_is_not_bought_again(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=100)]
+    async with process(router, ledger) as client:
+        await give_up(clock, 10, lambda: submit(client))
+        answers = []
+        for jump in (3600, 3600, 26 * 3600):  # the second is past the ten minutes, the third past the ledger's day
+            clock.set_by += jump
+            answers.append(await submit(client))
+        await clock.sleep(100)
+        found = await result(client, "task-1", wait_seconds=0)
+
+    (key,) = {key_in(answer) for answer in answers}
+    assert {said(answer) for answer in answers} == {
+        f"An identical job ({key}) was sent minutes ago and its answer is overdue: it may exist and be billed. "
+        "This call sent nothing. Do not submit the job again. Tell the user, and ask them to look for it in the "
+        "router's console."
+    }
+    assert len(router.posts) == 1
+    assert told(found)["task_id"] == "task-1"
+
+
+@pytest.mark.parametrize("seen_by", ["the call", "a look"])
+async def test_the_ten_minutes_count_from_when_the_doubt_was_first_seen(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, seen_by: str
+) -> None:
+    """The machine slept for an hour after the process that knew more was killed."""
+    router.submissions = [Reply(after=3600)]
+    async with process(router, ledger) as killed, anyio.create_task_group() as tasks:
+        tasks.start_soon(submit, killed)
+        await clock.sleep(6)
+        clock.set_by += 3600
+        async with process(router, ledger) as client:
+            (job,) = told(await client.call_tool("list_reference_videos", {}))["jobs"]
+            if seen_by == "a look":
+                await result(client, job["idempotency_key"])
+                await clock.sleep(590)
+            first = await submit(client)
+            await clock.sleep(5 if seen_by == "a look" else 595)
+            too_early = await submit(client)
+            await clock.sleep(6)
+            answer = await submit(client)
+        tasks.cancel_scope.cancel()
+
+    assert first.is_error
+    assert too_early.is_error
+    assert told(answer)["task_id"] == "task-2"
+    assert len(told(answer)["warnings"]) == 1
 
 
 async def test_an_answer_that_the_ledger_could_not_take_down_is_written_with_the_next_news(

@@ -7,14 +7,17 @@ import threading
 from contextlib import suppress
 from types import FrameType
 
+import anyio.lowlevel
 import uvicorn
 from sse_starlette.sse import AppStatus
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refvideo_mcp.app import build_server
 from refvideo_mcp.jobs import InFlight
 from refvideo_mcp.logs import configure_logging, say
 from refvideo_mcp.settings import Settings
+from refvideo_mcp.tools import HUNG_UP
 
 __all__ = ["serve"]
 
@@ -45,7 +48,7 @@ def serve(settings: Settings, port: int) -> None:
                 # A stateless server has nothing to say on a stream that a client opens by GET, only to wait for it.
                 route.methods = {"POST"}
         config = uvicorn.Config(
-            app,
+            _Attentive(app),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -55,6 +58,34 @@ def serve(settings: Settings, port: int) -> None:
         say(f"refvideo-mcp serves MCP at http://{HOST}:{listener.getsockname()[1]}/mcp (Ctrl-C ends it)")
         with suppress(KeyboardInterrupt):
             _Server(config, in_flight).run(sockets=[listener])
+
+
+class _Attentive:
+    """Tells the tools whether the connection that would carry their answer was closed before it was sent."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hung_up = answered = False
+
+        async def hear() -> Message:
+            nonlocal hung_up
+            message = await receive()
+            hung_up |= message["type"] == "http.disconnect" and not answered
+            return message
+
+        async def answer(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                await anyio.lowlevel.checkpoint()  # a connection closed by now is heard of first
+                answered = True
+            await send(message)
+
+        if scope["type"] == "http":
+            await self._app({**scope, HUNG_UP: lambda: hung_up}, hear, answer)
+        else:
+            await self._app(scope, receive, send)
 
 
 class _Server(uvicorn.Server):

@@ -2,6 +2,7 @@
 
 from refvideo_mcp.jobs.answers import answer_of, answers_of, is_lost, loss, opened, progress_message, trouble_of
 from refvideo_mcp.jobs.buying import Submission
+from refvideo_mcp.jobs.callers import Caller
 from refvideo_mcp.jobs.clock import Clock
 from refvideo_mcp.jobs.crew import Crew, InFlight
 from refvideo_mcp.jobs.jobs import Jobs
@@ -12,6 +13,7 @@ from refvideo_mcp.jobs.rules import Limits, UncertainTwin
 from refvideo_mcp.jobs.sight import Sight
 
 __all__ = [
+    "Caller",
     "Clock",
     "Crew",
     "InFlight",

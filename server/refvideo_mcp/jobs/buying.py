@@ -9,7 +9,7 @@ from typing import Any
 import anyio.abc
 import anyio.to_thread
 
-from refvideo_mcp.jobs.callers import Callers
+from refvideo_mcp.jobs.callers import Caller, Callers
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import Prepared, prepare
 from refvideo_mcp.jobs.offer import Offer, offer
@@ -65,7 +65,7 @@ class Buying:
         self._host = crew.router.host
         bucket = crew.images.bucket
         self.pictures_go_to = f"{self._host} through {bucket.name}" if bucket else self._host
-        self.opening = Opening(crew, limits, callers)
+        self.opening = Opening(crew, limits, callers, watches)
 
     @asynccontextmanager
     async def submitted(
@@ -75,41 +75,39 @@ class Buying:
         roots: Sequence[Path] = (),
         key: str | None = None,
         save_to: str | None = None,
-        begun: float | None = None,
+        caller: Caller | None = None,
         release: bool = False,
         buy: bool,
         on_opened: Callable[[Job], None] | None = None,
     ) -> AsyncIterator[Submission]:
-        """Send one job, at most once, and follow it from then on. Answers within 45 s of `begun` (steady time).
+        """Send one job, at most once, and follow it from then on. Answers within 45 s of the call's arrival.
 
         The caller is answered inside the block: a call cancelled in it, or whose block raises, got no answer, and an
-        identical one later joins its job. The job is `submitting` if the router has not answered by then: its POST
-        goes on. `roots` are the client's folders. `release`: the user said that an identical job whose answer was lost
-        may be sent again. Without `buy` it only joins an earlier job. `on_opened` gets the job as soon as it is
-        remembered, before it is sent.
+        identical one later joins its job. One cancelled before its job is remembered buys nothing. The job is
+        `submitting` if the router has not answered by then: its POST goes on. `roots` are the client's folders.
+        `release`: the user said that an identical job whose answer was lost may be sent again. Without `buy` it only
+        joins an earlier job. `on_opened` gets the job as soon as it is remembered.
 
         Raises:
             Refused: nothing was bought: a picture, the allowance, the ledger. UncertainTwin: only the user may go on.
             Rejected: the router refused; nothing was bought.
             Uncertain: it may have been accepted and billed.
         """
-        begun = self._clock.steady() if begun is None else begun
+        caller = caller or Caller(self._clock.steady())
+        begun = caller.begun
         ready = prepare(self._crew, request, roots, key=key, save_to=save_to)
         prepared = await self.opening.in_time(begun, ready, READING)
         draft = prepared.draft
         if release:
             for twin in twins_of(draft, await self._newest(), self._clock.now()):
                 await self._crew.ask(self._crew.ledger.release, twin.id)
-        opened = await self.opening.open(prepared, begun, buy=buy)
-        job = opened.job
+        opened = await self.opening.open(prepared, caller, buy=buy)
+        job, watch = opened.job, opened.watch
         joined = job.id != draft.id
         try:
             if on_opened is not None:
                 on_opened(job)
-            if joined:
-                watch = self._watches.of(job)
-            else:
-                watch = self._watches.follow(job, body=opened.body, retry_until=begun + ANSWER_SECONDS)
+            if not joined:
                 self._tasks.start_soon(self._remember_references, job.id, prepared)
                 self._tasks.start_soon(self._collect)
             await watch.until(lambda: watch.job.state != "submitting", begun + ANSWER_SECONDS)
@@ -120,9 +118,9 @@ class Buying:
             in_time = self._clock.steady() - begun <= DELIVERED_SECONDS
             if (answer.task_id and in_time) or (joined and draft.key_given):
                 self._callers.answered.add(answer.id)
-                self._tasks.start_soon(self._delivered, watch, answer)
+                self._tasks.start_soon(self._delivered, watch, answer, caller)
         finally:
-            self._callers.remove(job.id, begun)
+            self._callers.remove(job.id, caller)
 
     async def draft(
         self, request: ReferenceVideoRequest, *, roots: Sequence[Path] = (), save_to: str | None = None
@@ -140,16 +138,17 @@ class Buying:
         roots: Sequence[Path] = (),
         *,
         key: str | None = None,
-        begun: float | None = None,
+        caller: Caller | None = None,
     ) -> Offer:
         """What `submitted` would buy now.
 
         Raises:
             Refused: it would refuse.
         """
-        begun = self._clock.steady() if begun is None else begun
-        look = offer(self._crew, self._limits, self._callers.busy(begun), request, roots, key)
-        return await self.opening.in_time(begun, look, READING)
+        caller = caller or Caller(self._clock.steady())
+        busy, posting = self._callers.busy(caller), self._watches.posting()
+        look = offer(self._crew, self._limits, busy, posting, request, roots, key)
+        return await self.opening.in_time(caller.begun, look, READING)
 
     async def uncertain_twin(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> Job | None:
         """An identical job of the last minutes that may have been bought: only the user may let it be sent again."""
@@ -169,8 +168,11 @@ class Buying:
         pictures = await anyio.to_thread.run_sync(lambda: prepared.pictures)
         await self._crew.videos.remember_references(job_id, pictures)
 
-    async def _delivered(self, watch: Watch, answer: Job) -> None:
+    async def _delivered(self, watch: Watch, answer: Job, caller: Caller) -> None:
         try:
             await self._clock.sleep(ON_ITS_WAY_SECONDS)
         finally:
-            await self._callers.told(watch, answer)
+            if caller.is_gone:  # nobody was there to read it
+                self._callers.answered.discard(answer.id)
+            else:
+                await self._callers.told(watch, answer)

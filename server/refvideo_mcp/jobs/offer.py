@@ -7,7 +7,7 @@ from pathlib import Path
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import prepare
 from refvideo_mcp.jobs.rules import DAY_SECONDS, Limits, decide, seconds_left
-from refvideo_mcp.ledger import Draft
+from refvideo_mcp.ledger import Draft, Job
 from refvideo_mcp.spec import ReferenceVideoRequest
 
 __all__ = ["Offer", "offer"]
@@ -27,6 +27,7 @@ async def offer(
     crew: Crew,
     limits: Limits,
     busy: frozenset[str],
+    posting: Sequence[Job],
     request: ReferenceVideoRequest,
     roots: Sequence[Path],
     key: str | None,
@@ -40,4 +41,4 @@ async def offer(
     draft = (await prepare(crew, request, roots, key=key)).draft
     newest = await crew.ask(crew.ledger.newest, crew.account, MOST_JOBS)
     known = [job.at(now) for job in newest if job.opened_at > now - DAY_SECONDS]
-    return Offer(isinstance(decide(draft, known, now, limits, busy), Draft), seconds_left(known, limits))
+    return Offer(isinstance(decide(draft, known, now, limits, busy, posting), Draft), seconds_left(known, limits))

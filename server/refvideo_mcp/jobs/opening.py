@@ -1,34 +1,39 @@
 """How a call becomes a job of the ledger: one at a time, and with its pictures where the router can get them."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.jobs.callers import Callers
+from refvideo_mcp.jobs.callers import Caller, Callers
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import Prepared
 from refvideo_mcp.jobs.pictures import inline, with_links
 from refvideo_mcp.jobs.rules import Limits, decide
+from refvideo_mcp.jobs.watch import Watch
+from refvideo_mcp.jobs.watches import Watches
 from refvideo_mcp.ledger import Draft, Job
 
 __all__ = ["ANSWER_SECONDS", "Opened", "Opening"]
 
 ANSWER_SECONDS = 45.0
 SUBMIT_SECONDS = 120.0
+# Left of the 45 when the POST begins, so that a quick answer to it is not too late.
+LAST_SECONDS = 1.0
+TOO_LATE = ("This took too long.", "Nothing was bought: call again.")
 
 Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The job that a call is from now on, the account's other jobs of the day, and what to send if the job is new."""
+    """The job that a call is from now on, who follows it, and the account's other jobs of the day."""
 
     job: Job
+    watch: Watch
     known: Sequence[Job]
-    body: dict[str, Any]
 
 
 class _NewJob(Exception):
@@ -36,17 +41,20 @@ class _NewJob(Exception):
 
 
 class Opening:
-    """`alone` is held while a job is opened here. Calls are added to `callers`."""
+    """`alone` is held while a job is opened here. Calls are added to `callers`, jobs to `watches`, which send them."""
 
-    def __init__(self, crew: Crew, limits: Limits, callers: Callers):
+    def __init__(self, crew: Crew, limits: Limits, callers: Callers, watches: Watches):
         self.alone = anyio.Lock()
         self._crew = crew
         self._clock = crew.clock
         self._limits = limits
         self._callers = callers
+        self._watches = watches
 
-    async def open(self, prepared: Prepared, begun: float, *, buy: bool) -> Opened:
-        """The job of a call that began at `begun` (steady time): one that it joins or, with `buy`, a new one.
+    async def open(self, prepared: Prepared, caller: Caller, *, buy: bool) -> Opened:
+        """The job of a call: one that it joins or, with `buy`, a new one, whose POST begins now.
+
+        A call cancelled before its job is remembered buys nothing; later, the POST goes on without it.
 
         Raises:
             Refused: the rules, the ledger, the bucket or the end of this process forbid it; nothing was bought.
@@ -55,15 +63,15 @@ class Opening:
         uris = inline(body) if bucket is not None else []
         if not buy or uris:
             try:  # nothing is uploaded for a call that is refused anyway, or joins an earlier one
-                return Opened(*await self._row(prepared.draft, begun, buy=False), body)
+                return await self._row(prepared.draft, body, caller, buy=False)
             except _NewJob:
                 if not buy:
                     happened = "The job that this call would have joined is answered by now."
                     raise Refused(happened, "Call again to buy.") from None
         if bucket is not None and uris:
-            links = await self.in_time(begun, bucket.links(uris), f"Uploading the pictures to {bucket.name}")
+            links = await self.in_time(caller.begun, bucket.links(uris), f"Uploading the pictures to {bucket.name}")
             body = with_links(body, links)
-        return Opened(*await self._row(prepared.draft, begun, buy=True), body)
+        return await self._row(prepared.draft, body, caller, buy=True)
 
     async def in_time(self, begun: float, work: Awaitable[Done], what: str) -> Done:
         """What `work` brings, within the time of a call that began at `begun`.
@@ -71,30 +79,74 @@ class Opening:
         Raises:
             Refused: `what` took too long.
         """
-        with anyio.move_on_after(max(0.0, begun + ANSWER_SECONDS - self._clock.steady())):
+        with anyio.move_on_after(max(0.0, self._seconds_left(begun))):
             return await work
         raise Refused(f"{what} took too long.", "Nothing was bought: use smaller or nearer files.")
 
-    async def _row(self, draft: Draft, begun: float, *, buy: bool) -> tuple[Job, list[Job]]:
-        known: list[Job] = []
+    def _seconds_left(self, begun: float) -> float:
+        return begun + ANSWER_SECONDS - self._clock.steady()
+
+    async def _row(self, draft: Draft, body: dict[str, Any], caller: Caller, *, buy: bool) -> Opened:
         # One at a time, or two identical calls would both join the same earlier job.
-        async with self.alone:
-            busy, now = self._callers.busy(begun), self._clock.now()
+        try:
+            with anyio.fail_after(max(0.0, self._seconds_left(caller.begun) - LAST_SECONDS)):
+                await self.alone.acquire()
+        except TimeoutError:
+            raise Refused(*TOO_LATE) from None
+        try:
+            opened = await self._to_the_end(self._opened(draft, body, caller, buy=buy), caller)
+            self._callers.add(opened.job.id, caller)
+            return opened
+        finally:
+            self.alone.release()
 
-            def choose(jobs: Sequence[Job]) -> Job | Draft:
-                # Here, after the ledger has been waited for: the next step is the POST.
-                if self._clock.steady() - begun > ANSWER_SECONDS - 1:
-                    raise Refused("This took too long.", "Nothing was bought: call again.")
-                if self._crew.in_flight.ending:
-                    raise Refused("This server is about to end.", "Nothing was bought: call again when it is back.")
-                known[:] = jobs
-                chosen = decide(draft, jobs, now, self._limits, busy)
-                if isinstance(chosen, Draft) and not buy:
-                    raise _NewJob
-                return chosen
+    async def _opened(self, draft: Draft, body: dict[str, Any], caller: Caller, *, buy: bool) -> Opened:
+        known: list[Job] = []
+        busy, now = self._callers.busy(caller), self._clock.now()
+        posting = self._watches.posting()
 
-            # A call cancelled just now must not leave a row behind whose request was never sent.
+        def choose(jobs: Sequence[Job]) -> Job | Draft:
+            # Here, after the ledger has been waited for: the next step is the POST.
+            if self._seconds_left(caller.begun) < LAST_SECONDS:
+                raise Refused(*TOO_LATE)
+            if self._crew.in_flight.ending:
+                raise Refused("This server is about to end.", "Nothing was bought: call again when it is back.")
+            if caller.is_gone:
+                raise Refused("The call was cancelled.", "Nothing was bought.")
+            known[:] = jobs
+            chosen = decide(draft, jobs, now, self._limits, busy, posting)
+            if isinstance(chosen, Draft) and not buy:
+                raise _NewJob
+            return chosen
+
+        job = await self._crew.ask(self._crew.ledger.open, draft, choose, now, now + SUBMIT_SECONDS)
+        if job.id != draft.id:
+            watch = self._watches.of(job)
+        else:  # from here on it is sent, whoever hears of it
+            watch = self._watches.follow(job, body=body, retry_until=caller.begun + ANSWER_SECONDS)
+        return Opened(job, watch, known)
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, Opened], caller: Caller) -> Opened:
+        """What `work` brings; it goes on when the caller is cancelled, and is told of that."""
+        outcome: list[Opened | Exception] = []
+        ended = anyio.Event()
+
+        async def run() -> None:
             with anyio.CancelScope(shield=True):
-                job = await self._crew.ask(self._crew.ledger.open, draft, choose, now, now + SUBMIT_SECONDS)
-            self._callers.add(job.id, begun)
-            return job, known
+                try:
+                    outcome.append(await work)
+                except Exception as error:
+                    outcome.append(error)
+            ended.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            try:
+                await ended.wait()
+            except BaseException:
+                caller.gave_up = True
+                raise
+        (found,) = outcome
+        if isinstance(found, Exception):
+            raise found
+        return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.jobs.callers import Caller
 from refvideo_mcp.jobs.jobs import Jobs
 from refvideo_mcp.paths import is_broad
 from refvideo_mcp.spec import GenerateCall
@@ -76,7 +77,7 @@ async def about_buying(
     *,
     above: int | None,
     released: bool,
-    begun: float | None = None,
+    caller: Caller | None = None,
 ) -> PurchaseQuestion:
     """Before a video of more than `above` seconds is bought, None = never; `released`: they said yes to it already.
 
@@ -85,7 +86,7 @@ async def about_buying(
     """
     if above is None or call.duration <= above or released:
         return PurchaseQuestion(buys=True)
-    offer = await jobs.buying.offer(call, roots, key=call.idempotency_key, begun=begun)
+    offer = await jobs.buying.offer(call, roots, key=call.idempotency_key, caller=caller)
     if not offer.buys:
         return PurchaseQuestion(buys=False)
     left = f" {offer.seconds_left} s are left in today's allowance." if offer.seconds_left is not None else ""

@@ -26,20 +26,29 @@ class Limits:
 class UncertainTwin(Refused):
     """The same job may exist already; only the user may let it be sent again."""
 
-    def __init__(self, twin: Job):
+    def __init__(self, twin: Job, *, is_open: bool = False):
+        answer = "its answer is overdue" if is_open else "its answer was lost"
         super().__init__(
-            f"An identical job ({twin.key}) was sent minutes ago and its answer was lost: it may exist and be billed.",
+            f"An identical job ({twin.key}) was sent minutes ago and {answer}: it may exist and be billed.",
             "This call sent nothing. Do not submit the job again. Tell the user, and ask them to look for it in the "
             "router's console.",
         )
         self.twin = twin
 
 
-def decide(draft: Draft, known: Sequence[Job], now: float, limits: Limits, busy: frozenset[str]) -> Job | Draft:
+def decide(
+    draft: Draft,
+    known: Sequence[Job],
+    now: float,
+    limits: Limits,
+    busy: frozenset[str] = frozenset(),
+    posting: Sequence[Job] = (),
+) -> Job | Draft:
     """The job that this call already is, or the draft to open, with its warnings.
 
     `known` are the account's jobs of the last day, newest first, as they stand now. `busy` are the ids of jobs whose
     own caller began within the last seconds and still waits here: an identical call beside it wants another take.
+    `posting` are jobs whose POST is open here, however long ago that was by a clock that jumped.
 
     Raises:
         UncertainTwin: it may have been bought already.
@@ -54,6 +63,9 @@ def decide(draft: Draft, known: Sequence[Job], now: float, limits: Limits, busy:
                 f"The idempotency_key was used for another job ({job.handle}), which differs in: {names}.",
                 f"Use a new key for a new job. {NOTHING}",
             )
+    rows = {job.id: job for job in known}
+    for twin in _in_doubt(draft, [rows.get(job.id, job) for job in posting]):
+        raise UncertainTwin(twin, is_open=True)
     for twin in twins_of(draft, known, now):
         raise UncertainTwin(twin)
     if not draft.key_given:
@@ -69,8 +81,12 @@ def decide(draft: Draft, known: Sequence[Job], now: float, limits: Limits, busy:
 
 
 def twins_of(draft: Draft, known: Sequence[Job], now: float) -> list[Job]:
-    """Identical jobs that became uncertain minutes ago and that the user has not released, newest first."""
-    doubtful = (job for job in known if job.state == "uncertain" and not job.released and is_recent(job, now))
+    """Identical jobs first seen uncertain minutes ago, and that the user has not released, newest first."""
+    return [job for job in _in_doubt(draft, known) if is_recent(job, now)]
+
+
+def _in_doubt(draft: Draft, jobs: Sequence[Job]) -> list[Job]:
+    doubtful = (job for job in jobs if job.state == "uncertain" and not job.released)
     return [job for job in doubtful if job.fingerprint == draft.fingerprint]
 
 

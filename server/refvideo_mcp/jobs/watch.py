@@ -47,6 +47,7 @@ class Watch:
         self.over = False
         self.pause = FIRST_LOOK_SECONDS  # between the last look and the next
         self.waiting = 0
+        self.posting = False  # its POST is open, or about to be
         self._crew = crew
         self._clock = crew.clock
         self._hurry = anyio.Event()
@@ -96,16 +97,18 @@ class Watch:
             if body is not None:
                 with self._crew.in_flight:
                     await self._submit(body, retry_until)
+                    self.posting = False
                     await self._write_down()
             else:
                 await self._until_submitted()
+                await self._see_lapse()
             if not await is_done(self.job, self._crew):
                 await self._finish()
         except Exception:
             # All watches share a task group: a bug in one must not end the others, whose answers would be lost.
             log.exception("job %s is not followed any longer", self.job.handle)
         finally:
-            self.over = True
+            self.over, self.posting = True, False
             self.record.tell()
 
     async def _submit(self, body: dict[str, Any], retry_until: float) -> None:
@@ -153,6 +156,12 @@ class Watch:
         while self.job.state == "submitting":
             await self._clock.sleep(LEDGER_POLL_SECONDS)
             await self._reread()
+
+    async def _see_lapse(self) -> None:
+        """The ten minutes in which nothing identical is sent count from when somebody first saw the doubt."""
+        if self.job.state == "uncertain":
+            now = self._clock.now()
+            await self.record.change(lambda job: job.at(now))
 
     async def _finish(self) -> None:
         if self.job.state == "succeeded" and not await self._crew.keeps(self.job):

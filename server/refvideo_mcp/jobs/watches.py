@@ -35,6 +35,11 @@ class Watches:
         """Ids of jobs that someone waits for or that are still followed."""
         return {watch.job.id for watch in self._by_id.values() if watch.waiting or not watch.over}
 
+    def posting(self) -> list[Job]:
+        """Jobs whose POST is open in this process, newest first."""
+        now = self._crew.clock.now()
+        return [watch.job.at(now) for watch in reversed(self._by_id.values()) if watch.posting]
+
     def of(self, job: Job) -> Watch:
         """The watch of a job, as the ledger has it now."""
         watch = self._by_id.get(job.id)
@@ -54,6 +59,7 @@ class Watches:
         record = earlier.record if earlier else Record(job, self._crew, known=known)
         record.read(job)
         watch = self._by_id[job.id] = Watch(record, self._crew)
+        watch.posting = body is not None
         self._tasks.start_soon(watch.run, body, retry_until)
         finished = [job_id for job_id, watch in self._by_id.items() if watch.over and not watch.record.is_behind]
         for job_id in finished[: max(0, len(self._by_id) - REMEMBERED)]:

@@ -109,12 +109,12 @@ class Job:
         return self.task_id if self.task_id and is_handle(self.task_id) else self.key
 
     def at(self, now: float) -> "Job":
-        """The job as it stands at `now`: a submission without an answer by its deadline is uncertain."""
+        """The job as it is seen at `now`: a submission without an answer by its deadline is uncertain from then on."""
         if self.state == "submitting" and now > self.submit_deadline:
             return replace(
                 self,
                 state="uncertain",
-                changed_at=self.submit_deadline,
+                changed_at=now,
                 reason="The answer to this submission never arrived. "
                 "The job may have been accepted and billed all the same.",
             )

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger.job import ENDED, OPEN, Draft, Job, Video
 from refvideo_mcp.spec import JobState
 
@@ -67,16 +68,26 @@ class Ledger:
         """
         from refvideo_mcp.ledger.schema import jobs
 
+        refusal: Refused | None = None
         with self._transaction(draft.account) as connection:
             recent = jobs.c.opened_at > now - DAY_SECONDS
-            known = self._select(connection, jobs.c.account == draft.account, recent)
-            chosen = decide([job.at(now) for job in known])
-            if isinstance(chosen, Job):
-                return chosen
-            taken = {f.name: getattr(chosen, f.name) for f in fields(Draft)}
-            job = Job(**taken, opened_at=now, changed_at=now, submit_deadline=submit_deadline)
-            connection.execute(jobs.insert().values(_values(job)))
-            return job
+            found = self._select(connection, jobs.c.account == draft.account, recent)
+            known = [job.at(now) for job in found]
+            for before, job in zip(found, known, strict=True):
+                if job is not before:  # seen uncertain for the first time: that stays, though the call be refused
+                    connection.execute(jobs.update().where(jobs.c.id == job.id).values(_values(job)))
+            try:
+                chosen = decide(known)
+            except Refused as error:
+                refusal = error
+            else:
+                if isinstance(chosen, Job):
+                    return chosen
+                taken = {f.name: getattr(chosen, f.name) for f in fields(Draft)}
+                job = Job(**taken, opened_at=now, changed_at=now, submit_deadline=submit_deadline)
+                connection.execute(jobs.insert().values(_values(job)))
+                return job
+        raise refusal
 
     def adopt(self, job: Job) -> Job:
         """Remember a job that was submitted elsewhere; the known one, if it is known by now."""

@@ -6,9 +6,9 @@ from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, PieceC
 from refvideo_mcp.tools.apps import read_video_piece
 from refvideo_mcp.tools.calls import answer_about, generate_reference_video, get_task_result, list_reference_videos
 from refvideo_mcp.tools.spec_tool import SpecTool
-from refvideo_mcp.tools.state import ServerState
+from refvideo_mcp.tools.state import HUNG_UP, ServerState
 
-__all__ = ["INSTRUCTIONS", "ServerState", "answer_about", "build_tools"]
+__all__ = ["HUNG_UP", "INSTRUCTIONS", "ServerState", "answer_about", "build_tools"]
 
 INSTRUCTIONS = (
     "Makes short videos that keep the people or things of reference pictures. Two steps: "

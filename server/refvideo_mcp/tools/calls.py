@@ -26,7 +26,7 @@ WORDS_OF_FILES = 7
 async def generate_reference_video(
     call: GenerateCall, roots: Roots, twin: Twin, buying: Buying, ctx: Ctx
 ) -> Annotated[CallToolResult, JobAnswer]:
-    begun = begin()
+    caller = begin()
     buy = may_buy(buying)
     jobs = state_of(ctx).jobs
     submitted = jobs.buying.submitted(
@@ -34,7 +34,7 @@ async def generate_reference_video(
         roots=folders_of(roots),
         key=call.idempotency_key,
         save_to=call.save_to,
-        begun=begun,
+        caller=caller,
         release=agreed(twin),
         buy=buy,
     )

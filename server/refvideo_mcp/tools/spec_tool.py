@@ -15,13 +15,13 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ConfigDict
 
 from refvideo_mcp.errors import Refused, RefvideoError, clean
-from refvideo_mcp.jobs import answer_of
+from refvideo_mcp.jobs import Caller, answer_of
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import SpecModel, portable_schema, read_arguments
 from refvideo_mcp.tools.answers import without_paths
-from refvideo_mcp.tools.state import ServerState
+from refvideo_mcp.tools.state import ServerState, caller_of
 
-__all__ = ["SpecTool", "arrived", "begin", "last_question"]
+__all__ = ["SpecTool", "asking", "begin", "last_question"]
 
 QUESTION_SECONDS = 40.0
 UNASKED = "Nothing was sent or bought. Tell the user; do not call again unless they ask for it."
@@ -32,16 +32,16 @@ class _Questions:
     """What the user is asked during one call: until when, and what is said if they do not answer."""
 
     scope: anyio.CancelScope
-    arrived: float
+    caller: Caller
     unanswered: Refused
 
 
 _questions: ContextVar[_Questions] = ContextVar("_questions")
 
 
-def arrived() -> float:
-    """The steady time at which the call arrived."""
-    return _questions.get().arrived
+def asking() -> Caller:
+    """Who makes the call."""
+    return _questions.get().caller
 
 
 def last_question(seconds: float, unanswered: Refused) -> None:
@@ -51,11 +51,11 @@ def last_question(seconds: float, unanswered: Refused) -> None:
     questions.unanswered = unanswered
 
 
-def begin() -> float:
-    """Say that the questions to the user are over and the tool's own work begins; the steady time the call arrived."""
+def begin() -> Caller:
+    """Say that the questions to the user are over and the tool's own work begins; who makes the call."""
     questions = _questions.get()
     questions.scope.deadline = math.inf
-    return questions.arrived
+    return questions.caller
 
 
 class SpecTool(Tool):
@@ -91,7 +91,7 @@ class SpecTool(Tool):
                 "Nobody answered the question in time.", "Nothing was sent or bought: ask the user, then call."
             )
             with anyio.move_on_after(QUESTION_SECONDS) as scope:
-                questions = _Questions(scope, state.clock.steady(), unanswered)
+                questions = _Questions(scope, caller_of(context), unanswered)
                 _questions.set(questions)
                 return await super().run({"call": call}, context, convert_result)
             raise questions.unanswered

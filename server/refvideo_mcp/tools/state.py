@@ -1,14 +1,17 @@
 """What a running server hands its tools."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mcp.server.mcpserver import Context
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.jobs import Clock, Jobs
+from refvideo_mcp.jobs import Caller, Clock, Jobs
 
-__all__ = ["Ctx", "ServerState", "state_of"]
+__all__ = ["HUNG_UP", "Ctx", "ServerState", "caller_of", "state_of"]
+
+# Where a door puts into a request's scope a function that says whether its connection was closed meanwhile.
+HUNG_UP = "refvideo.hung_up"
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,11 @@ Ctx = Context[ServerState, Any]
 
 def state_of(ctx: Ctx) -> ServerState:
     return ctx.request_context.lifespan_context
+
+
+def caller_of(ctx: Ctx) -> Caller:
+    """Who makes the call that has just arrived."""
+    request = ctx.request_context
+    caller = Caller(state_of(ctx).clock.steady(), str(request.request_id))
+    hung_up = getattr(request.request, "scope", {}).get(HUNG_UP)
+    return caller if hung_up is None else replace(caller, hung_up=hung_up)
