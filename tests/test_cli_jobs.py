@@ -195,6 +195,65 @@ def test_a_job_without_a_video_ends_with_the_reason_and_its_exit_code(
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("rehearsal", "code", "state", "next_step"),
+    [
+        ("task-failed:ILLEGAL_PROMPT", 1, "failed", "reword it"),
+        ("FAILED_TO_AUTH", 1, "rejected", "Check MYROUTER_API_KEY"),
+        ("drop-after", 4, "uncertain", "Do not submit it again"),
+    ],
+)
+def test_a_script_gets_the_job_whatever_becomes_of_it(
+    place: Place, rehearsal: str, code: int, state: str, next_step: str
+) -> None:
+    """It needs the key most when the router's answer was lost."""
+    found = place.generate(f"@hero waves [rehearse:{rehearsal}]", "--json")
+    job = json.loads(found.stdout)
+    assert (found.returncode, job["state"]) == (code, state)
+    assert next_step in job["next_step"]
+    assert "the user" not in job["next_step"]
+    assert job["reason"]
+    handle = job.get("task_id") or job["idempotency_key"]
+    again = place.run("result", handle, "--json")
+    assert (again.returncode, json.loads(again.stdout)["state"]) == (code, state)
+    listed = place.newest()
+    assert (listed.get("task_id") or listed["idempotency_key"], listed["state"]) == (handle, state)
+
+
+def test_a_refusal_is_a_document_for_scripts_too(place: Place) -> None:
+    twin = "@hero waves [rehearse:drop-after]"
+    lost = json.loads(place.generate(twin, "--json").stdout)
+    for refused, code, happened in (
+        (place.generate("@hero", "--duration", "12", "--json"), 2, "`duration` must be a whole number from 1 to 10"),
+        (place.generate(twin, "--json"), 2, lost["idempotency_key"]),
+        (place.run("result", "lost", "--json"), 1, "does not know the task lost"),
+        (place.run("save", "lost", "--json"), 1, "does not know the task lost"),
+        (place.run("list", "--limit", "many", "--json"), 2, "`limit`"),
+        (place.run("list", "--json", MYROUTER_API_KEY=""), 2, "MYROUTER_API_KEY is not set."),
+    ):
+        answer = json.loads(refused.stdout)
+        assert refused.returncode == code, refused.stderr
+        assert happened in answer["error"]
+        assert answer.keys() <= {"error", "reason", "task_id", "next_step"}
+        assert f"refvideo-mcp: {answer['error']}" in refused.stderr
+
+
+@posix_only
+@pytest.mark.parametrize("rehearsal", ["never-ends", "slow-answer:2"])
+def test_a_script_that_is_ended_still_gets_what_finds_the_job_again(place: Place, rehearsal: str) -> None:
+    order = ["generate", "--prompt", f"@hero [rehearse:{rehearsal}]", "--subject", f"hero={place.picture}", "--json"]
+    with running(*order, settings=place.settings) as command:
+        while not place.submits():
+            assert command.poll() is None
+        command.send_signal(signal.SIGTERM)
+        out, _ = command.communicate()
+        assert command.returncode == 130
+    job = json.loads(out)
+    handle = job.get("task_id") or job["idempotency_key"]
+    assert f"refvideo-mcp result {handle}" in job["next_step"]
+    assert place.run("result", handle, "--no-wait").returncode == 3 or "slow" in rehearsal
+
+
 def test_a_job_that_only_starts_is_waited_for_later(place: Place) -> None:
     started = place.generate("@hero waves", "--no-wait")
     assert (started.returncode, started.stdout) == (0, "")

@@ -1,5 +1,6 @@
 """`refvideo-mcp release` and `refvideo-mcp forget`: what the user alone may do to the ledger."""
 
+import json
 import os
 import select
 import signal
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from a_place import Place
 from command_line import COMMAND, environment, run
 from refvideo_mcp.ledger import Draft, Job, Ledger
+from refvideo_mcp.sandbox import Sandbox
 from refvideo_mcp.spec import JobState
 
 DAY = 24 * 3600.0
@@ -89,6 +92,26 @@ def test_the_user_s_yes_releases_an_uncertain_job(ledger: Ledger, settings: dict
     assert "the same request may be paid for twice" in seen
     assert seen.endswith("Released. The same request is sent when it is made again.\n")
     assert released(ledger, lost)
+
+
+@posix_only
+def test_a_released_job_is_called_so_wherever_it_is_shown(tmp_path: Path) -> None:
+    with Sandbox(seconds=0.5) as sandbox:
+        place = Place(tmp_path, sandbox.url)
+        lost = json.loads(place.generate("@hero waves [rehearse:drop-after]", "--json").stdout)
+        key = lost["idempotency_key"]
+        code, _ = at_a_terminal("yes\n", "release", key, **place.settings)
+        assert code == 0
+        shown = [place.run("list"), place.run("result", key)]
+        documents = [place.newest(), json.loads(place.run("result", key, "--json").stdout)]
+    words = "Released: the same request may be made again as a new job."
+    assert words in shown[0].stdout
+    assert words in shown[1].stderr
+    assert [document["state"] for document in documents] == ["uncertain", "uncertain"]
+    assert all(document["reason"].startswith(words) for document in documents)
+    assert documents[1]["next_step"] == words
+    told = [found.stdout + found.stderr for found in shown] + [str(document) for document in documents]
+    assert not [text for text in told if "again" in text.replace(words, "")]
 
 
 @posix_only

@@ -530,8 +530,19 @@ async def test_a_user_who_says_yes_releases_every_identical_job(router: FakeRout
     router.submissions = [replace(LOST, after=1), replace(LOST, after=1)]
     user = User(YES)
     async with process(router, ledger, elicitation_callback=user) as client:
-        await at_once(2, client)
+        keys = [key_in(lost) for lost in await at_once(2, client)]
         answer = await submit(client)
+        listed = await client.call_tool("list_reference_videos", {"state": "uncertain"})
+        asked = [await client.call_tool("get_task_result", {"task_id": key}) for key in keys]
+
+    words = "Released: the same request may be made again as a new job."
+    assert said(listed).count(words) == 2
+    for job in [*told(listed)["jobs"], *map(told, asked)]:
+        assert job["reason"].startswith(words)
+    for job in asked:
+        assert words in said(job)
+        assert words in told(job)["next_step"]
+        assert "submit it again" not in said(job)
 
     assert told(answer)["task_id"] == "task-3"
     assert len(user.questions) == 1

@@ -45,15 +45,18 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv) or ["serve"]
+    options = argparse.Namespace()
     try:
-        options = _parser(arguments).parse_args(arguments)
+        _parser(arguments).parse_args(arguments, options)
         return int(_module(options.command).run(options) or DONE)
     except RefvideoError as error:
-        from refvideo_mcp.cli.voice import to_people
+        from refvideo_mcp.cli.outcome import print_error
 
-        print(f"refvideo-mcp: {to_people(str(error))}", file=sys.stderr)
+        print_error(error, as_json=getattr(options, "json", False))
         return REFUSED if isinstance(error, Refused) else UNCERTAIN if isinstance(error, Uncertain) else FAILED
     except KeyboardInterrupt:
+        if getattr(options, "json", False):
+            print('{"error": "Interrupted."}')
         return INTERRUPTED
 
 

@@ -6,13 +6,13 @@ import sys
 
 from refvideo_mcp.cli.exit_codes import DONE, INTERRUPTED
 from refvideo_mcp.cli.options import add_json_option, add_spec_options, given
-from refvideo_mcp.cli.outcome import print_job
+from refvideo_mcp.cli.outcome import print_error, print_job
 from refvideo_mcp.cli.questions import ask_about_folders, ask_about_twin, ask_before_buying, from_here
 from refvideo_mcp.cli.screen import Screen
 from refvideo_mcp.cli.session import read_settings, with_jobs
 from refvideo_mcp.cli.subjects import subjects_of
 from refvideo_mcp.cli.waiting import STEPS_WIDTH, wait
-from refvideo_mcp.errors import clean
+from refvideo_mcp.errors import RefvideoError, clean
 from refvideo_mcp.jobs import Jobs, Submission
 from refvideo_mcp.ledger import Draft, Job
 from refvideo_mcp.spec import GenerateCall, read_arguments
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         job = with_jobs(settings, generate)
     except KeyboardInterrupt:
-        _print_way_back(known, screen, sign)
+        print_error(_interrupted(known, sign), as_json=options.json)
         return INTERRUPTED
     code = print_job(job, screen, as_json=options.json, sign=sign)
     return DONE if options.no_wait and job.task_id else code
@@ -124,13 +124,15 @@ def _print_draft(draft: Draft, screen: Screen, *, as_json: bool) -> None:
     screen.noted("dry run", "nothing was sent")
 
 
-def _print_way_back(known: list[Job], screen: Screen, sign: str) -> None:
+def _interrupted(known: list[Job], sign: str) -> RefvideoError:
     if not known:
-        happened = "nothing was sent."
+        way_back = "nothing was sent."
     elif sign:
-        happened = "the simulated job ended with this command."
+        way_back = "the simulated job ended with this command."
     elif known[-1].task_id:
-        happened = f"the job goes on. To come back: refvideo-mcp result {known[-1].handle}"
+        way_back = f"the job goes on. To come back: refvideo-mcp result {known[-1].handle}"
     else:
-        happened = f"the job was being submitted. What became of it: refvideo-mcp result {known[-1].handle}"
-    screen.line(f"refvideo-mcp: {sign}{happened}")
+        way_back = f"the job was being submitted. What became of it: refvideo-mcp result {known[-1].handle}"
+    error = RefvideoError(f"{sign}Interrupted:", way_back)
+    error.job = known[-1] if known else None
+    return error

@@ -12,10 +12,11 @@ from pydantic import BaseModel
 from refvideo_mcp.cli.exit_codes import DONE, FAILED, NOT_OVER
 from refvideo_mcp.cli.screen import Screen
 from refvideo_mcp.cli.voice import to_people
+from refvideo_mcp.errors import RefvideoError
 from refvideo_mcp.jobs import answer_of, failure, is_lost, progress_message
 from refvideo_mcp.ledger import Job
 
-__all__ = ["print_job", "print_json"]
+__all__ = ["print_error", "print_job", "print_json"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,24 @@ def print_job(job: Job, screen: Screen, *, as_json: bool, sign: str) -> int:
     else:
         screen.line(f"refvideo-mcp: {outcome.next_step}")
     return outcome.code
+
+
+def print_error(error: RefvideoError, *, as_json: bool) -> None:
+    """Say what went wrong; on stdout, too, where a script reads: the job as it stands, or that there is none."""
+    print(f"refvideo-mcp: {to_people(str(error))}", file=sys.stderr)
+    if not as_json:
+        return
+    next_step = to_people(error.advice)
+    if isinstance(error.job, Job):
+        print_json(answer_of(error.job, next_step))
+        return
+    told = {
+        "error": to_people(error.happened),
+        "reason": error.reason,
+        "task_id": error.task_id,
+        "next_step": next_step,
+    }
+    print(json.dumps({name: value for name, value in told.items() if value}, indent=2))
 
 
 def _print_line(text: str) -> None:

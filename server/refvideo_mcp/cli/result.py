@@ -6,10 +6,11 @@ from functools import partial
 
 from refvideo_mcp.cli.exit_codes import INTERRUPTED
 from refvideo_mcp.cli.options import add_json_option
-from refvideo_mcp.cli.outcome import print_job
+from refvideo_mcp.cli.outcome import print_error, print_job
 from refvideo_mcp.cli.screen import Screen
 from refvideo_mcp.cli.session import read_settings, with_jobs
 from refvideo_mcp.cli.waiting import STEPS_WIDTH, wait
+from refvideo_mcp.errors import RefvideoError
 from refvideo_mcp.spec import ResultCall, read_arguments
 
 __all__ = ["add_options", "run"]
@@ -29,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         job = with_jobs(settings, partial(wait, handle=handle, screen=screen, just_look=options.no_wait))
     except KeyboardInterrupt:
-        screen.line(f"refvideo-mcp: the job goes on. To come back: refvideo-mcp result {handle}")
+        way_back = f"the job goes on. To come back: refvideo-mcp result {handle}"
+        print_error(RefvideoError("Interrupted:", way_back, task_id=handle), as_json=options.json)
         return INTERRUPTED
     return print_job(job, screen, as_json=options.json, sign="")

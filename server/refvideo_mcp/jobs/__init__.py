@@ -1,6 +1,15 @@
 """The domain: submit once, wait together, collect. No MCP, no HTTP and no SQL in sight."""
 
-from refvideo_mcp.jobs.answers import answer_of, answers_of, is_lost, loss, opened, progress_message, trouble_of
+from refvideo_mcp.jobs.answers import (
+    answer_of,
+    answers_of,
+    is_lost,
+    loss,
+    opened,
+    progress_message,
+    reason_of,
+    trouble_of,
+)
 from refvideo_mcp.jobs.buying import Submission
 from refvideo_mcp.jobs.callers import Caller
 from refvideo_mcp.jobs.clock import Clock
@@ -35,5 +44,6 @@ __all__ = [
     "loss",
     "opened",
     "progress_message",
+    "reason_of",
     "trouble_of",
 ]

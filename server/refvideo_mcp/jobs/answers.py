@@ -7,7 +7,20 @@ from refvideo_mcp.errors import clean
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import JobAnswer, JobList, JobSummary, VideoAnswer
 
-__all__ = ["answer_of", "answers_of", "is_lost", "loss", "opened", "progress_message", "trouble_of"]
+__all__ = [
+    "RELEASED",
+    "answer_of",
+    "answers_of",
+    "is_lost",
+    "loss",
+    "opened",
+    "progress_message",
+    "reason_of",
+    "trouble_of",
+]
+
+
+RELEASED = "Released: the same request may be made again as a new job."
 
 
 def answer_of(job: Job, next_step: str) -> JobAnswer:
@@ -17,7 +30,7 @@ def answer_of(job: Job, next_step: str) -> JobAnswer:
         progress_percent=None if job.ended else job.progress_percent,
         eta_seconds=None if job.ended else job.eta_seconds,
         raw_status=clean(job.raw_status, 80) if job.raw_status else None,
-        reason=_reason(job),
+        reason=reason_of(job),
         seed=job.seed,
         preview=job.preview,
         videos=_videos(job) or None,
@@ -61,11 +74,13 @@ def _name(job: Job) -> dict[str, str]:
     return {"task_id" if job.handle == job.task_id else "idempotency_key": job.handle}
 
 
-def _reason(job: Job) -> str | None:
-    """Why there is no video."""
+def reason_of(job: Job, limit: int = 300) -> str | None:
+    """Why there is no video, in at most so many characters."""
     if is_lost(job):
         return loss(job)
-    return clean(job.reason) if job.reason else None
+    if job.state == "uncertain" and job.released:
+        return clean(f"{RELEASED} {job.reason or ''}", limit)
+    return clean(job.reason, limit) if job.reason else None
 
 
 def _videos(job: Job) -> list[VideoAnswer]:
@@ -89,5 +104,5 @@ def _summary(job: Job) -> JobSummary:
         submitted_at=opened(job).isoformat(timespec="seconds"),
         prompt=clean(job.prompt, 80) if job.prompt else None,
         saved_to=job.saved_to,
-        reason=clean(job.reason, 160) if job.reason else None,
+        reason=reason_of(job, 160),
     )

@@ -14,6 +14,7 @@ from refvideo_mcp.errors import (
     UnknownTask,
     clean,
 )
+from refvideo_mcp.jobs.answers import RELEASED
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.ledger import Job
 
@@ -31,7 +32,8 @@ def bought(watch: Watch, host: str) -> Job:
     if job.state == "rejected":
         raise _about(job, watch.trouble or _rejected_elsewhere(job))
     if job.state == "uncertain":
-        raise _about(job, Uncertain(f"{job.reason} (Job {job.key}.)", UNCERTAIN_ADVICE.format(host=host)))
+        advice = RELEASED if job.released else UNCERTAIN_ADVICE.format(host=host)
+        raise _about(job, Uncertain(f"{job.reason} (Job {job.key}.)", advice))
     return job
 
 

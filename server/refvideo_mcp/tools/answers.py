@@ -10,7 +10,7 @@ import anyio
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 
 from refvideo_mcp.errors import clean
-from refvideo_mcp.jobs import answer_of, answers_of, failure, is_lost, loss, opened, trouble_of
+from refvideo_mcp.jobs import answer_of, answers_of, failure, is_lost, loss, opened, reason_of, trouble_of
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import JobState
 
@@ -159,6 +159,6 @@ async def _preview(path: str) -> ImageContent | None:
 
 def _line(job: Job) -> str:
     prompt = f' "{clean(job.prompt, 60)}"' if job.prompt else ""
-    reason = f": {clean(job.reason, 60)}" if job.reason and job.state != "uncertain" else ""
-    end = f" -> {job.saved_to}" if job.saved_to else reason
+    reason = reason_of(job, 60) if job.state != "uncertain" or job.released else None
+    end = f" -> {job.saved_to}" if job.saved_to else f": {reason}" if reason else ""
     return f"{opened(job).isoformat(timespec='seconds')} {job.state} {job.handle}{prompt}{end}"
