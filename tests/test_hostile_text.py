@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp import Client
 from mcp.client import ClientRequestContext
-from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, ResourceLink, TextContent
+from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, Implementation, ResourceLink, TextContent
 from PIL import Image
 
 from command_line import environment
@@ -133,7 +133,8 @@ async def test_nothing_invisible_reaches_an_agent(
         "prompt": f"@{subject} {prompt}",
         "subjects": [{"id": subject or "1", "images": [str(picture)]}],
     }
-    async with clock.passing(), Client(server, mode="legacy") as client:
+    shows_links = Implementation(name="claude-ai", version="1")
+    async with clock.passing(), Client(server, mode="legacy", client_info=shows_links) as client:
         answers = [
             await client.call_tool("generate_reference_video", call),
             await client.call_tool("generate_reference_video", call | {asked: asked, "resolution": asked}),

@@ -58,9 +58,29 @@ async def test_a_client_gets_a_video_that_plays(tmp_path: Path, era: str) -> Non
     assert [progress for progress, _ in seen] == sorted({progress for progress, _ in seen})
 
 
-def hello(revision: str) -> list[dict[str, Any]]:
+async def test_a_sandbox_that_has_forgotten_a_job_says_that_it_forgets(tmp_path: Path) -> None:
+    """LangChain's adapter starts a server for every call."""
+    Image.new("RGB", (300, 300), "teal").save(tmp_path / "bird.png")
+    order = ORDER | {"subjects": [{"images": [str(tmp_path / "bird.png")]}]}
+    async with Client(on_the_sandbox(tmp_path)) as client:
+        started = await client.call_tool("generate_reference_video", order)
+    assert started.structured_content is not None
+    task_id = started.structured_content["task_id"]
+    async with Client(on_the_sandbox(tmp_path)) as client:
+        answer = await client.call_tool("get_task_result", {"task_id": task_id})
+    assert answer.is_error
+    first = answer.content[0]
+    assert isinstance(first, TextContent)
+    assert first.text == (
+        f"[sandbox] This server's own sandbox does not know the task {task_id}. No job is known here. "
+        "Such a sandbox forgets its jobs when its server ends; some clients start one for every call. "
+        "Tell the user: keep one session open, or run refvideo-mcp sandbox and set MYROUTER_BASE_URL to it."
+    )
+
+
+def hello(revision: str, name: str = "a script") -> list[dict[str, Any]]:
     """What a client of this protocol revision says first."""
-    client = {"name": "a script", "version": "1"}
+    client = {"name": name, "version": "1"}
     params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": client}
     return [{"id": 1, "method": "initialize", "params": params}, {"method": "notifications/initialized"}]
 
@@ -99,11 +119,19 @@ def test_a_client_of_every_revision_is_served(revision: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(("revision", "kinds"), [("2025-03-26", ["text"]), ("2025-06-18", ["text", "resource_link"])])
-async def test_a_saved_file_is_linked_for_clients_that_know_such_links(
-    tmp_path: Path, revision: str, kinds: list[str]
+@pytest.mark.parametrize(
+    ("revision", "name", "kinds"),
+    [
+        ("2025-03-26", "claude-ai", ["text"]),
+        ("2025-06-18", "claude-ai", ["text", "resource_link"]),
+        ("2025-11-25", "Visual Studio Code", ["text", "resource_link"]),
+        ("2025-11-25", "mcp", ["text"]),  # what the official Python kit calls itself, below most agent frameworks
+    ],
+)
+async def test_a_saved_file_is_linked_for_clients_that_are_known_to_show_such_links(
+    tmp_path: Path, revision: str, name: str, kinds: list[str]
 ) -> None:
-    """Older ones refuse a whole answer for a kind of content that they do not know."""
+    """Others lose the whole answer to a kind of content that they do not know what to do with."""
     look = {"name": "get_task_result", "arguments": {"task_id": "task-1"}}
     async with MisbehavingRouter() as router:
         router.accepted.append("task-1")
@@ -114,7 +142,7 @@ async def test_a_saved_file_is_linked_for_clients_that_know_such_links(
             "REFVIDEO_DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
         }
         call = {"id": 2, "method": "tools/call", "params": look}
-        _, found = await anyio.to_thread.run_sync(lambda: talk(*hello(revision), call, **settings))
+        _, found = await anyio.to_thread.run_sync(lambda: talk(*hello(revision, name), call, **settings))
     assert [block["type"] for block in found["result"]["content"]] == kinds
     assert len(list((tmp_path / "videos").iterdir())) == 1
 

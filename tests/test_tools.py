@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp import Client
-from mcp_types import CallToolResult, ResourceLink, TextContent
+from mcp_types import CallToolResult, Implementation, ResourceLink, TextContent
 from PIL import Image
 
 from marker import KEY
@@ -58,7 +58,8 @@ async def test_two_calls_turn_a_picture_into_a_saved_video(tmp_path: Path, era: 
         return accepts_and_finishes(request)
 
     clock = VirtualClock()
-    async with clock.passing(), Client(server(tmp_path, clock, router), mode=era) as client:
+    info = Implementation(name="claude-ai", version="1")
+    async with clock.passing(), Client(server(tmp_path, clock, router), mode=era, client_info=info) as client:
         started = await client.call_tool(
             "generate_reference_video",
             {"prompt": "@fox winks", "subjects": [{"id": "fox", "images": [str(tmp_path / "fox.png")]}]},

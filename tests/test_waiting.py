@@ -64,7 +64,7 @@ async def test_one_call_waits_until_the_video_is_on_disk(
     clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path, mode: str
 ) -> None:
     router.takes = 30
-    async with process(router, ledger, mode=mode, output_dir=videos) as client:
+    async with process(router, ledger, mode=mode, name="claude-ai", output_dir=videos) as client:
         await submit(client)
         answer = await result(client)
 

@@ -82,6 +82,7 @@ async def running(
             clock=time,
             in_flight=in_flight or InFlight(),
             hands_out_files=not settings.http,
+            forgets=settings.sandbox,
         )
         limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs)
         async with Jobs.open(crew, limits) as jobs:

@@ -59,6 +59,7 @@ class Crew:
     """One account's router, store and time, shared by all its watches.
 
     `hands_out_files`: callers can open what is saved here; False over HTTP, where only links reach them.
+    `forgets`: router and ledger are this process's own, and end with it.
     """
 
     account: str
@@ -70,6 +71,7 @@ class Crew:
     clock: Clock
     in_flight: InFlight
     hands_out_files: bool = True
+    forgets: bool = False
     requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
     downloads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_DOWNLOADS))
     _ledger_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))

@@ -227,4 +227,4 @@ class Jobs:
             newest = await self.newest(3)
         except Refused:
             newest = []
-        return unknown(self.host, handle, newest)
+        return unknown(self.host, handle, newest, forgets=self._crew.forgets)

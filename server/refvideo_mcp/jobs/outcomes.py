@@ -90,10 +90,19 @@ def _unanswered(job: Job, trouble: RefvideoError | None, now: float) -> Unavaila
     )
 
 
-def unknown(host: str, handle: str, newest: Sequence[Job]) -> UnknownTask:
-    """Neither the router nor the ledger knows the task; perhaps one of the newest is meant."""
+def unknown(host: str, handle: str, newest: Sequence[Job], *, forgets: bool = False) -> UnknownTask:
+    """Neither the router nor the ledger knows the task; perhaps one of the newest is meant.
+
+    `forgets`: both ended with the process before.
+    """
     names = ", ".join(job.handle for job in newest)
     known = f"The newest jobs here: {names}." if names else "No job is known here."
+    if forgets:
+        return UnknownTask(
+            f"This server's own sandbox does not know the task {clean(handle, 80)}.",
+            f"{known} Such a sandbox forgets its jobs when its server ends; some clients start one for every call. "
+            "Tell the user: keep one session open, or run refvideo-mcp sandbox and set MYROUTER_BASE_URL to it.",
+        )
     return UnknownTask(
         f"{host} does not know the task {clean(handle, 80)}.",
         f"{known} A job is visible only to the key that submitted it.",

@@ -58,7 +58,7 @@ class JobTasks:
             raise no_such_task(f"This is no task id. The job's own is {sight.job.task_id}.")
         if sight.over:
             self._unwanted.discard(task_id)
-            result = await answer_about(sight.job, state, ctx.protocol_version)
+            result = await answer_about(sight.job, state)
             wire = result.model_dump(mode="json", by_alias=True, exclude_none=True)
             return _task(sight, "completed", None, {"result": wire})
         message = sight.trouble or f"{state.sign}{progress_message(sight.job)}"

@@ -16,7 +16,6 @@ from refvideo_mcp.spec import JobState
 
 __all__ = ["job_list", "job_result", "listed", "news", "without_paths"]
 
-RESOURCE_LINKS_SINCE = "2025-06-18"
 # A text is read by every agent, whatever its window. The structure is not cut.
 MOST_WORDS = 60
 FEWEST_WORDS = 5
@@ -25,11 +24,12 @@ WORDS_OF_NEWS = 4
 
 
 async def job_result(
-    job: Job, *, sign: str, protocol: str, paths: bool = True, before: str = "", after: str = ""
+    job: Job, *, sign: str, links: bool = False, paths: bool = True, before: str = "", after: str = ""
 ) -> CallToolResult:
     """The answer about a job. `sign` begins it; `before` and `after` are sentences around what to do next.
 
-    Without `paths` it names no file of this machine; the preview is shown all the same.
+    Without `paths` it names no file of this machine; the preview is shown all the same. `links`: the client shows a
+    link to a file.
     """
     picture = await _preview(job.preview) if job.preview else None
     job = job if paths else without_paths(job)
@@ -38,7 +38,7 @@ async def job_result(
     note = _cut(_note(job), MOST_WORDS - _words(sign, outcome, before, next_step))
     text = " ".join(part for part in (outcome, before, note, next_step) if part)
     content: list[ContentBlock] = [TextContent(type="text", text=sign + text)]
-    if job.saved_to and protocol >= RESOURCE_LINKS_SINCE:
+    if job.saved_to and links:
         file = Path(job.saved_to)
         mime = "image/gif" if file.suffix == ".gif" else "video/mp4"
         content.append(ResourceLink(type="resource_link", uri=file.as_uri(), name=file.name, mime_type=mime))

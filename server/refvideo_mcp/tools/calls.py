@@ -20,6 +20,11 @@ __all__ = ["answer_about", "generate_reference_video", "get_task_result", "list_
 SAFE_WAIT_SECONDS = 50
 PATIENT_CLIENTS = {"claude-code": 300, "gemini-cli-mcp-client": 300}
 
+# Windows for people, which may show a link to a file. Programs get none: LangChain hands it on as a file for the
+# provider to fetch, and its converters raise, after the video is paid. The path is in text and structure anyway.
+LINK_CLIENTS = {"claude-ai", "cursor", "cursor-vscode", "visual studio code", "visual studio code - insiders"}
+LINKS_SINCE = "2025-06-18"
+
 WORDS_OF_FILES = 7
 
 
@@ -74,19 +79,17 @@ async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolR
 
 
 async def _answer(ctx: Ctx, job: Job, *, before: str = "", after: str = "", tell: bool = True) -> CallToolResult:
-    protocol = ctx.protocol_version or ""
-    result = await answer_about(job, state_of(ctx), protocol, before=before, after=after, tell=tell)
+    links = _client(ctx) in LINK_CLIENTS and (ctx.protocol_version or "") >= LINKS_SINCE
+    result = await answer_about(job, state_of(ctx), links=links, before=before, after=after, tell=tell)
     return with_facts(ctx, result, job)
 
 
 async def answer_about(
-    job: Job, state: ServerState, protocol: str, *, before: str = "", after: str = "", tell: bool = True
+    job: Job, state: ServerState, *, links: bool = False, before: str = "", after: str = "", tell: bool = True
 ) -> CallToolResult:
     """What both job tools answer, with the news if an agent is told; `job_result` says what the arguments are."""
     after = f"{after} {news(await _news(state)) if tell else ''}".strip()
-    return await job_result(
-        job, sign=state.sign, protocol=protocol, paths=state.shows_paths, before=before, after=after
-    )
+    return await job_result(job, sign=state.sign, links=links, paths=state.shows_paths, before=before, after=after)
 
 
 async def _news(state: ServerState) -> list[Job]:
@@ -95,5 +98,9 @@ async def _news(state: ServerState) -> list[Job]:
 
 
 def _patience(ctx: Ctx) -> int:
+    return PATIENT_CLIENTS.get(_client(ctx), SAFE_WAIT_SECONDS)
+
+
+def _client(ctx: Ctx) -> str:
     params = ctx.session.client_params
-    return PATIENT_CLIENTS.get(params.client_info.name.lower() if params else "", SAFE_WAIT_SECONDS)
+    return params.client_info.name.lower() if params else ""
