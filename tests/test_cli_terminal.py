@@ -61,7 +61,7 @@ def test_after_a_no_nothing_is_sent_and_without_a_terminal_the_setting_is_named(
         assert "REFVIDEO_IMAGE_DIRS" not in typist.seen
     found = place.run(*order, TMPDIR=str(place.folder))  # nobody to ask
     assert (found.returncode, found.stdout) == (2, "")
-    assert f"Add {elsewhere} to REFVIDEO_IMAGE_DIRS, or copy the picture" in found.stderr
+    assert f"Add {elsewhere} to REFVIDEO_IMAGE_DIRS, or put the picture into {place.folder}" in found.stderr
     assert "[y/N]" not in found.stderr
     assert place.submits() == 0
 

@@ -193,6 +193,20 @@ async def test_every_folder_that_a_yes_allows_is_in_the_question(
     assert user.questions == [f"Send pictures from {' and '.join(map(str, folders))} to api.myrouter.ai?"]
 
 
+async def test_a_question_about_the_home_folder_says_that_a_yes_is_none_for_those_in_it(
+    router: FakeRouter, tmp_path: Path, elsewhere: Path
+) -> None:
+    home = (elsewhere / "cat.png").rename(tmp_path / "home" / "cat.png").parent
+    user = User(ElicitResult(action="accept", content={"allow": True}))
+    async with process(router, tmp_path / "l.db", elicitation_callback=user) as client:
+        await submit(client, subjects=[{"images": [str(home / "cat.png")]}], save_to=str(home))
+    assert user.questions == [
+        f"Send pictures from {home} (that folder alone) to api.myrouter.ai?",
+        f"Save videos in {home} (that folder alone)?",
+    ]
+    assert len(router.posts) == 1
+
+
 @BOTH_ERAS
 async def test_a_client_that_cannot_ask_buys_nothing(router: FakeRouter, tmp_path: Path, mode: str) -> None:
     async with process(router, tmp_path / "l.db", mode=mode, confirm_above=0) as client:

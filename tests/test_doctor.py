@@ -201,6 +201,12 @@ def test_folders_that_cannot_be_used_are_named_with_their_settings(doctor: Docto
     assert "REFVIDEO_IMAGE_DIRS" in checks["pictures"]["remedy"]
 
 
+def test_a_broad_folder_of_pictures_is_told_to_be_meant_alone(doctor: Doctor) -> None:
+    doctor.settings |= {"MYROUTER_API_KEY": "", "HOME": str(doctor.folder), "USERPROFILE": str(doctor.folder)}
+    doctor.settings["REFVIDEO_IMAGE_DIRS"] = str(doctor.folder)
+    assert f"{doctor.folder} (that folder alone)" in doctor.checks()["pictures"]["found"]
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="a folder in which nobody, not even root, may write")
 def test_a_folder_that_may_not_be_written_is_told(doctor: Doctor) -> None:
     doctor.settings |= {"MYROUTER_API_KEY": "", "REFVIDEO_OUTPUT_DIR": "/proc/videos"}

@@ -175,7 +175,7 @@ class TestFolders:
         assert str(refused.value) == (
             f"{home}/elsewhere/hero.png is outside the folders that pictures may be sent from. "
             f"Ask the user to add {home}/elsewhere to REFVIDEO_IMAGE_DIRS, "
-            "or to copy the picture to a folder of the project. Nothing was sent."
+            f"or to put the picture into {home}/project or {home}/Pictures. Nothing was sent."
         ).replace("/", os.sep)
 
         await room.allow(home / "elsewhere")
@@ -226,6 +226,50 @@ class TestFolders:
         await room.allow(home)
         assert len((await room.load(order(str(home / "hero.png")))).sent) == 1
         assert await room.questions(order(str(home / "elsewhere" / "hero.png"))) == [home / "elsewhere"]
+
+    async def test_a_setting_that_names_the_home_folder_opens_its_own_files_alone(self, home: Path) -> None:
+        """A server that was told to read the home folder is not meant to send what lies in the tax folder."""
+        for file in (home / "hero.png", home / "elsewhere" / "hero.png"):
+            file.write_bytes(saved(scene(), "PNG"))
+        room = images(home)
+        assert len((await room.load(order(str(home / "hero.png")))).sent) == 1
+        assert await room.questions(order(str(home / "elsewhere" / "hero.png"))) == [home / "elsewhere"]
+
+    @posix_only
+    @pytest.mark.parametrize(
+        "broad", ["/", "/etc", "/home", "/home/somebody", "/Users/somebody", "/mnt/c", "/mnt/c/Users/Me"]
+    )
+    async def test_a_setting_that_names_another_broad_folder_opens_nothing_below_it(self, broad: str) -> None:
+        picture = Path(broad, "photos", "hero.png")
+        assert await images(Path(broad)).questions(order(str(picture))) == [picture.parent]
+
+    @posix_only
+    @pytest.mark.parametrize(
+        "picture", ["{home}/hero.png", "{home}/../hero.png", "/hero.png", "/etc/hero.png", "/mnt/c/hero.png"]
+    )
+    async def test_no_advice_opens_a_home_folder_a_disk_or_the_system(self, home: Path, picture: str) -> None:
+        """Whoever follows it sends, from then on and unasked, whatever lies below."""
+        (home / "Downloads").mkdir()
+        with pytest.raises(FolderNotAllowed) as refused:
+            await images().load(order(picture.format(home=home)))
+        assert refused.value.advice == (
+            f"Ask the user to put the picture into {home}/project or {home}/Pictures or {home}/Downloads. "
+            "Nothing was sent."
+        )
+
+    @pytest.mark.parametrize("there", ["Pictures", "Documents"])
+    async def test_only_a_folder_that_exists_is_offered_or_else_pictures(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch, there: str
+    ) -> None:
+        monkeypatch.chdir(home)
+        (home / "Pictures").rename(home / there)
+        with pytest.raises(FolderNotAllowed) as refused:
+            await images().load(order(str(home / "hero.png")))
+        assert refused.value.advice == f"Ask the user to put the picture into {home / there}. Nothing was sent."
+        (home / there).rmdir()
+        with pytest.raises(FolderNotAllowed) as refused:
+            await images().load(order(str(home / "hero.png")))
+        assert refused.value.advice == f"Ask the user to put the picture into {home / 'Pictures'}. Nothing was sent."
 
     async def test_over_http_no_path_is_read_and_the_stdio_server_is_named(self, home: Path) -> None:
         (home / "project" / "hero.png").write_bytes(saved(scene(), "PNG"))

@@ -113,7 +113,7 @@ class TestPaths:
         text = await sentence(source)
         assert text.endswith(
             "hero.png is hidden or in a hidden folder; such files are never sent. "
-            "Ask the user to copy the picture to a folder of the project. Nothing was sent."
+            f"Ask the user to copy the picture to {home / 'project'}. Nothing was sent."
         )
         assert await Images(folders=[], grants=None).questions(order(source)) == []
 

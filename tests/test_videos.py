@@ -164,6 +164,14 @@ def test_other_folders_take_the_users_permission(elsewhere: Path) -> None:
         assert Videos(None).destination(str(folder / "cat.mp4"), [], [granted]) == folder / "cat.mp4"
 
 
+@pytest.mark.parametrize("place", ["~/cat.mp4", "/cat.mp4"])
+def test_no_advice_makes_the_home_folder_or_a_disk_the_output_folder(elsewhere: Path, place: str) -> None:
+    """Pictures may be sent from the output folder unasked."""
+    with pytest.raises(DestinationNotAllowed) as caught:
+        Videos(elsewhere / "videos").destination(place, [])
+    assert caught.value.advice == ADVICE
+
+
 def test_permission_for_the_home_folder_is_none_for_all_below_it(elsewhere: Path) -> None:
     home = elsewhere / "home"
     assert Videos(None).destination("~/cat.mp4", [], [home]) == home / "cat.mp4"

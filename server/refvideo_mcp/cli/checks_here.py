@@ -78,8 +78,10 @@ def folders(settings: Settings) -> Iterator[Check]:
         yield Check("pictures", False, f"{missing[0]} is no folder.", "Correct REFVIDEO_IMAGE_DIRS.")
     else:
         state = None if settings.sandbox else settings.state_dir
-        allowed = anyio.run(pictures_of(settings, settings.base_url, state).allowed)
-        yield Check("pictures", True, f"from {', '.join(str(f) for f in allowed if f.is_dir()) or 'nowhere unasked'}")
+        whole, alone = anyio.run(pictures_of(settings, settings.base_url, state).allowed)
+        named = [str(folder) for folder in whole if folder.is_dir()]
+        named += [f"{folder} (that folder alone)" for folder in alone if folder.is_dir()]
+        yield Check("pictures", True, f"from {', '.join(named) or 'nowhere unasked'}")
 
 
 def _writable(name: str, folder: Path, remedy: str) -> Check:

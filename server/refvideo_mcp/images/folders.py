@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from refvideo_mcp.errors import clean
 from refvideo_mcp.paths import is_broad, real, working_folder
 
 __all__ = ["Folders", "Rule"]
@@ -21,12 +22,13 @@ Standing = Literal["allowed", "hidden", "system", "outside"]
 class Rule:
     """The rule for one call. `whole` are folders with all below them, `flat` those whose own files alone are meant.
 
-    `bases` are the folders that a relative path starts from, in order.
+    `bases` are the folders that a relative path starts from, in order; `usual` are the user's own, from Pictures on.
     """
 
     whole: tuple[Path, ...]
     flat: frozenset[Path]
     bases: tuple[Path, ...]
+    usual: tuple[Path, ...]
 
     def standing(self, path: Path) -> Standing:
         """How the rule sees a path whose links are resolved."""
@@ -38,6 +40,11 @@ class Rule:
         if any(not _is_hidden(path, folder) for folder in around):
             return "allowed"
         return "hidden" if around or _is_hidden(path, Path(path.anchor)) else "outside"
+
+    def places(self) -> str:
+        """The first folders that a picture could be put into, to be sent from there."""
+        there = [folder for folder in (*self.bases, *self.usual) if folder.is_dir()][:3] or list(self.usual[:1])
+        return " or ".join(clean(str(folder), 200) for folder in dict.fromkeys(there)) or "a folder of the project"
 
     def covers(self, path: Path) -> bool:
         """Whether an allowed folder is around the path as it is written."""
@@ -53,19 +60,23 @@ class Folders:
     def rule(self, granted: Iterable[Path], roots: Sequence[Path]) -> Rule:
         """The rule, with folders that the user allowed and the client's roots."""
         here = working_folder()
-        work = [folder for folder in map(real, roots) if not is_broad(folder)] + ([here] if here else [])
-        usual = [folder for folder in map(real, [_temporary_folder(), *self._usual]) if not is_broad(folder)]
-        allowed = [real(folder) for folder in granted]
+        work = tuple(
+            dict.fromkeys([*(folder for folder in map(real, roots) if not is_broad(folder)), *([here] if here else [])])
+        )
+        usual = tuple(folder for folder in map(real, self._usual) if not is_broad(folder))
+        temporary = real(_temporary_folder())
+        # Naming the home folder, or a yes to one picture in it, is no permission for everything below it.
+        said = [real(folder) for folder in (*self._named, *granted)]
         return Rule(
             whole=(
-                *map(real, self._named),
+                *(folder for folder in said if not is_broad(folder)),
                 *work,
                 *usual,
-                *(folder for folder in allowed if not is_broad(folder)),
+                *([] if is_broad(temporary) else [temporary]),
             ),
-            # A yes to one picture in the home folder is not a yes to everything below it.
-            flat=frozenset(folder for folder in allowed if is_broad(folder)),
-            bases=tuple(dict.fromkeys(work)),
+            flat=frozenset(folder for folder in said if is_broad(folder)),
+            bases=work,
+            usual=usual,
         )
 
     @cached_property

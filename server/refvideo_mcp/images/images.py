@@ -98,10 +98,10 @@ class Images:
         """Folders that the user would have to allow for this request, each once. No file is opened."""
         return await self._in_thread(partial(self._to_ask_about, request, tuple(roots)))
 
-    async def allowed(self) -> list[Path]:
-        """Folders whose pictures may be sent without a question."""
+    async def allowed(self) -> tuple[list[Path], list[Path]]:
+        """Folders whose pictures may be sent without a question: with all below them, and on their own."""
         rule = await self._in_thread(lambda: self._folders.rule(self._grants.folders(), ()))
-        return [*dict.fromkeys([*rule.whole, *rule.flat])]
+        return list(dict.fromkeys(rule.whole)), sorted(rule.flat)
 
     async def allow(self, folder: Path) -> None:
         """The user said yes: pictures from this folder may be sent, now and later."""

@@ -14,7 +14,7 @@ from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.images.files import names_in
 from refvideo_mcp.images.folders import Rule
 from refvideo_mcp.images.spellings import path_text
-from refvideo_mcp.paths import real
+from refvideo_mcp.paths import is_broad, is_drive, real
 
 __all__ = ["FolderNotAllowed", "Place", "find", "folder_to_ask_about", "trouble_as_refusal"]
 
@@ -149,15 +149,20 @@ def _not_allowed(place: Place, rule: Rule) -> Refused:
         case "hidden":
             return Refused(
                 f"{place.shown}{leads} is hidden or in a hidden folder; such files are never sent.",
-                "Ask the user to copy the picture to a folder of the project. Nothing was sent.",
+                f"Ask the user to copy the picture to {rule.places()}. Nothing was sent.",
             )
         case "system":
             return Refused(f"{place.shown}{leads} is a part of the system, not a picture file.", _ASK)
         case _:
             folder = place.path.parent
+            # What is below a home folder or a disk is not all meant.
+            add = (
+                ""
+                if is_broad(folder) or is_drive(folder)
+                else f"add {clean(str(folder), 200)} to REFVIDEO_IMAGE_DIRS, or to "
+            )
             return FolderNotAllowed(
                 f"{place.shown}{leads} is outside the folders that pictures may be sent from.",
-                f"Ask the user to add {clean(str(folder), 200)} to REFVIDEO_IMAGE_DIRS, "
-                "or to copy the picture to a folder of the project. Nothing was sent.",
+                f"Ask the user to {add}put the picture into {rule.places()}. Nothing was sent.",
                 folder,
             )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from refvideo_mcp.errors import Refused, clean, is_invisible
-from refvideo_mcp.paths import is_broad, is_reserved, real, working_folder
+from refvideo_mcp.paths import is_broad, is_drive, is_reserved, real, working_folder
 
 __all__ = ["DestinationNotAllowed", "check_writable", "checked_destination", "folder_and_name"]
 
@@ -22,7 +22,10 @@ class DestinationNotAllowed(Refused):
     def __init__(self, folder: Path):
         super().__init__(
             f"Videos are not saved in {_shown(folder)} unless the user allows it.",
-            "Ask the user to set REFVIDEO_OUTPUT_DIR to it, or leave save_to out. Nothing was sent.",
+            # Pictures may be sent from the output folder: a home folder or a disk is none.
+            _ADVICE
+            if is_broad(folder) or is_drive(folder)
+            else "Ask the user to set REFVIDEO_OUTPUT_DIR to it, or leave save_to out. Nothing was sent.",
         )
         self.folder = folder
 
