@@ -55,8 +55,13 @@ class FakeRouter:
     submissions: list[Reply] = field(default_factory=list)
     results: list[Reply] = field(default_factory=list)
     fails: dict[str, str] = field(default_factory=dict)
-    file_status: int = 200  # what the finished video's host answers
+    file_status: int = 200  # what the finished video's host answers; 0: it cannot be reached
+    file_statuses: list[int] = field(default_factory=list)  # what it answers at first
+    file: bytes = b"\0\0\0\x18ftypisom" + b"\0" * 1000
+    file_after: float = 0.0  # seconds that it takes
+    links: str = "https://cdn.example/{task_id}.mp4"  # {look} is another one at each look
     task: dict[str, Any] = field(default_factory=dict)  # what every answer about a task says beside its status
+    fetched_at: list[float] = field(default_factory=list)
     posts: list[dict[str, Any]] = field(default_factory=list)
     posted_at: list[float] = field(default_factory=list)
     polls: list[tuple[float, str]] = field(default_factory=list)
@@ -76,8 +81,16 @@ class FakeRouter:
 
     async def _handle(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.host == "cdn.example":
-            return httpx2.Response(self.file_status, content=b"\0\0\0\x18ftypisom" + b"\0" * 1000)
+            return await self._fetch(request)
         return await (self._submit(request) if request.method == "POST" else self._look(request))
+
+    async def _fetch(self, request: httpx2.Request) -> httpx2.Response:
+        self.fetched_at.append(self.clock.steady())
+        status = self.file_statuses.pop(0) if self.file_statuses else self.file_status
+        await self.clock.sleep(self.file_after)
+        if status == 0:
+            raise httpx2.ConnectError("Name or service not known", request=request)
+        return httpx2.Response(status, content=self.file)
 
     async def _submit(self, request: httpx2.Request) -> httpx2.Response:
         self.posts.append(json.loads(request.content))
@@ -102,7 +115,8 @@ class FakeRouter:
             task |= {"status": "TASK_STATUS_FAILED", "reason": reason}
         else:
             task["status"], extra = "TASK_STATUS_SUCCEED", {"seed": "7"}
-            videos = [{"video_url": f"https://cdn.example/{task_id}.mp4", "video_url_ttl": "3600", "video_type": "mp4"}]
+            link = self.links.format(task_id=task_id, look=len(self.polls))
+            videos = [{"video_url": link, "video_url_ttl": "3600", "video_type": "mp4"}]
         return await self._answer(request, reply, {"task": task, "videos": videos, "extra": extra})
 
     async def _answer(self, request: httpx2.Request, reply: Reply, right: dict[str, Any]) -> httpx2.Response:

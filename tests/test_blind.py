@@ -85,9 +85,15 @@ async def not_saved(stage: Stage) -> CallToolResult:
     return await stage.submit_and_wait()
 
 
-async def lost(stage: Stage) -> CallToolResult:
+async def not_reached(stage: Stage) -> CallToolResult:
     stage.router.file_status = 403
     return await stage.submit_and_wait()
+
+
+async def lost(stage: Stage) -> CallToolResult:
+    await not_reached(stage)
+    await stage.router.clock.sleep(3700)
+    return await stage.result()
 
 
 async def failed(stage: Stage) -> CallToolResult:
@@ -163,6 +169,7 @@ SCENES: list[tuple[Scene, Facts]] = [
     (of_unknown_status, Facts("is processing (the router says", WAITS, state="processing")),
     (saved, Facts("the video is saved", "Tell the user where the file is", place="saved", state="succeeded")),
     (not_saved, Facts("could not be saved", "Give the user this link", place=LINK, state="succeeded")),
+    (not_reached, Facts("its host answered 403", "Give the user this link to open", place=LINK, state="succeeded")),
     (lost, Facts("its video expired", "Only a new job makes it again", state="succeeded", is_error=True)),
     (failed, Facts('failed: "ILLEGAL_PROMPT"', "reword it", state="failed", is_error=True)),
     (failed_at_length, Facts('failed: "the upstream worker', "Change the prompt", state="failed", is_error=True)),
@@ -239,7 +246,8 @@ async def test_the_structure_alone_is_enough_and_as_published(stage: Stage, scen
 # What else only the words tell.
 WHY = {
     "not_saved": ["could not be saved"],
-    "lost": ["expired (found dead on 2027-01-15 08:00 UTC) before a copy was saved"],
+    "not_reached": ["could not be fetched yet"],
+    "lost": ["expired on 2027-01-15 09:00 UTC, before a copy was saved"],
     "failed": ["ILLEGAL_PROMPT"],
     "warned": ["no subject has that id", "bgm has no effect", "seed is outside"],
 }

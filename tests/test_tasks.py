@@ -133,6 +133,30 @@ async def test_a_client_is_told_to_ask_as_often_as_the_router_is_asked(tmp_path:
     assert len(router.polls) <= 18
 
 
+async def test_a_task_is_not_completed_while_its_file_is_about_to_be_there(tmp_path: Path) -> None:
+    """A CDN that lags refuses a link at first."""
+    clock = VirtualClock()
+    router = FakeRouter(clock, takes=5, file_statuses=[403] * 5)
+    takes_tasks = TakesTasks(clock.sleep)
+    client = process(router, tmp_path / "ledger.db", extensions=[takes_tasks], output_dir=tmp_path / "videos")
+    async with clock.passing(), client:
+        finished = await client.call_tool(GENERATE, ORDER)
+    assert said(finished).startswith("Done: the video is saved at")
+    assert "its host answered 403" in takes_tasks.seen[-2]["statusMessage"]
+
+
+async def test_a_task_whose_file_may_never_come_is_completed_with_its_link(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    router = FakeRouter(clock, takes=5, file_status=403)
+    takes_tasks = TakesTasks(clock.sleep)
+    client = process(router, tmp_path / "ledger.db", extensions=[takes_tasks], output_dir=tmp_path / "videos")
+    async with clock.passing(), client:
+        finished = await client.call_tool(GENERATE, ORDER)
+    assert said(finished).startswith("Done: https://cdn.example/task-1.mp4")
+    assert "its host answered 403" in said(finished)
+    assert 40 < clock.steady() < 180
+
+
 async def test_a_task_is_completed_when_the_file_is_there_and_not_before(tmp_path: Path) -> None:
     class SlowVideos(FakeRouter):
         async def _handle(self, request: httpx2.Request) -> httpx2.Response:

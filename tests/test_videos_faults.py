@@ -14,14 +14,14 @@ import stamina
 from faults import HUGE, OneFault
 from misbehaving_router import AnyFault, Body, Fault, InTurn, MisbehavingRouter, Redirect, Status, nowhere
 from refvideo_mcp.errors import Unavailable
-from refvideo_mcp.videos import ExpiredLink, Videos
+from refvideo_mcp.videos import NotReached, Videos
 
 pytestmark = pytest.mark.anyio
 
 MB = 2**20
 MP4 = b"\0\0\0\x10ftypisom\0\0\0\0" + (3 * MB).to_bytes(4, "big") + b"mdat" + bytes(range(256)) * (3 * MB // 256)
 MP4 = MP4[: 16 + 3 * MB]
-FETCHED = "The video could not be fetched: "
+FETCHED = "The video could not be fetched yet: "
 BROKE = FETCHED + "the connection broke again and again."
 
 
@@ -113,7 +113,7 @@ async def test_redirect_to_anything_but_http_is_not_followed(
     router.video_fault = Redirect(location)
     with pytest.raises(Unavailable) as caught:
         await Videos(tmp_path).save(router.video_url("t"), "cat")
-    assert str(caught.value) == FETCHED + "its link is no http or https address."
+    assert str(caught.value) == "The video could not be fetched: its link is no http or https address."
     assert (len(router.downloads), names(tmp_path)) == (1, [])
 
 
@@ -155,7 +155,7 @@ async def test_link_into_a_private_network_is_not_followed_where_the_router_is_e
 async def test_link_that_is_not_http_is_not_followed(url: str, tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
         await Videos(tmp_path).save(url, "cat")
-    assert str(caught.value) == FETCHED + "its link is no http or https address."
+    assert str(caught.value) == "The video could not be fetched: its link is no http or https address."
     assert names(tmp_path) == []
 
 
@@ -186,20 +186,21 @@ async def test_proxy_or_certificate_that_cannot_be_is_named_as_the_cause(
     )
 
 
-@pytest.mark.parametrize("status", [403, 404, 410])
-async def test_expired_link_is_told_apart_so_that_a_fresh_one_can_be_asked_for(
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
+async def test_refusal_of_the_host_is_told_as_it_is_and_not_asked_for_twice(
     status: int, router: MisbehavingRouter, tmp_path: Path
 ) -> None:
     router.video_fault = Status(status)
-    with pytest.raises(ExpiredLink) as caught:
+    with pytest.raises(NotReached) as caught:
         await Videos(tmp_path).save(router.video_url("t"), "cat")
-    assert str(caught.value) == FETCHED + f"its link has expired (its host answered {status})."
+    assert str(caught.value) == FETCHED + f"its host answered {status}."
+    assert caught.value.status == status
     assert (len(router.downloads), names(tmp_path)) == (1, [])
 
 
-async def test_link_that_expires_during_the_download_is_told_too(router: MisbehavingRouter, tmp_path: Path) -> None:
+async def test_link_that_is_refused_during_the_download_is_told_too(router: MisbehavingRouter, tmp_path: Path) -> None:
     router.video_fault = InTurn(Fault.HALF_BODY, Status(403))
-    with pytest.raises(ExpiredLink):
+    with pytest.raises(NotReached):
         await Videos(tmp_path).save(router.video_url("t"), "cat")
     assert names(tmp_path) == []
 
@@ -231,16 +232,19 @@ async def test_fault_that_passes_is_not_noticed(passing: OneFault, router: Misbe
     ("fault", "says", "downloads"),
     [
         (Status(503), FETCHED + "its host answered 503.", 8),
-        (Status(400), FETCHED + "its host answered 400.", 1),
         (Redirect(""), FETCHED + "its link leads from redirect to redirect.", 4),
         (Fault.CLOSE_WITHOUT_ANSWER, BROKE, 8),
         (Fault.HALF_BODY, BROKE, 8),
         (Fault.LENGTH_TOO_SHORT, FETCHED + "only a part of it came.", 8),
-        (Fault.HTML, "The link led to a web page instead of a video.", 1),
-        (Body(b"\xef\xbb\xbf\n<?xml version='1.0'?><Error/>"), "The link led to a web page instead of a video.", 1),
-        (Fault.INVALID_JSON, "The link led to something else instead of a video.", 1),
-        (Body(b"no"), "The link led to something else instead of a video.", 1),
-        (Fault.EMPTY_BODY, "The link led to an empty file instead of a video.", 1),
+        (Fault.HTML, FETCHED + "its link led to a web page instead of a video.", 1),
+        (
+            Body(b"\xef\xbb\xbf\n<?xml version='1.0'?><Error/>"),
+            FETCHED + "its link led to a web page instead of a video.",
+            1,
+        ),
+        (Fault.INVALID_JSON, FETCHED + "its link led to something else instead of a video.", 1),
+        (Body(b"no"), FETCHED + "its link led to something else instead of a video.", 1),
+        (Fault.EMPTY_BODY, FETCHED + "its link led to an empty file instead of a video.", 1),
         (
             Body(b"no gzip", headers=("Content-Encoding: gzip",)),
             FETCHED + "its link or its host's answer is malformed.",
@@ -253,10 +257,10 @@ async def test_fault_that_stays_is_told_in_a_sentence_and_leaves_nothing_behind(
     fault: AnyFault, says: str, downloads: int, router: MisbehavingRouter, tmp_path: Path
 ) -> None:
     router.video_fault = fault
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(NotReached) as caught:
         await Videos(tmp_path).save(router.video_url("t"), "cat")
     assert str(caught.value) == says
-    assert type(caught.value) is Unavailable
+    assert caught.value.status is None
     assert (len(router.downloads), names(tmp_path)) == (downloads, [])
 
 

@@ -389,22 +389,6 @@ async def test_a_video_that_could_not_be_saved_is_saved_by_the_next_process_unas
     assert len(router.polls) - asked == (later > 3600)
 
 
-async def test_a_video_that_is_lost_for_good_is_not_asked_for_by_the_next_process(
-    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
-) -> None:
-    router.takes = 10
-    router.file_status = 404
-    async with process(router, ledger, output_dir=videos) as client:
-        await submit(client)
-        lost = await result(client)
-        asked = len(router.polls)
-    async with process(router, ledger, output_dir=videos) as client:
-        await clock.sleep(600)
-
-    assert "its video expired" in said(lost)
-    assert len(router.polls) == asked
-
-
 async def test_a_finished_job_is_not_asked_for_at_every_start_where_nothing_is_saved(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:

@@ -8,7 +8,7 @@ from refvideo_mcp.cli.outcome import print_json
 from refvideo_mcp.cli.screen import Screen
 from refvideo_mcp.cli.session import read_settings, with_jobs
 from refvideo_mcp.errors import clean
-from refvideo_mcp.jobs import Jobs, answers_of, opened, reason_of
+from refvideo_mcp.jobs import Jobs, answers_of, opened, row_note
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import ListCall, read_arguments
 
@@ -43,5 +43,5 @@ def run(options: argparse.Namespace) -> None:
         start = f"{opened(job):%Y-%m-%d %H:%M}  {job.state:<10}  {job.handle:<{width}}  "
         room = max(20, screen.columns - len(start))
         screen.line(start, "", clean(job.prompt or "", room), "dim")
-        if below := job.saved_to or reason_of(job):
+        if below := job.saved_to or row_note(job):
             screen.line(f"{'':<16}  {clean(below)}")

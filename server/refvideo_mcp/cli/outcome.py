@@ -13,7 +13,7 @@ from refvideo_mcp.cli.exit_codes import DONE, FAILED, NOT_OVER
 from refvideo_mcp.cli.screen import Screen
 from refvideo_mcp.cli.voice import to_people
 from refvideo_mcp.errors import RefvideoError
-from refvideo_mcp.jobs import answer_of, failure, is_lost, progress_message
+from refvideo_mcp.jobs import answer_of, failure, is_being_saved, is_lost, loss, progress_message
 from refvideo_mcp.ledger import Job
 
 __all__ = ["print_error", "print_job", "print_json"]
@@ -83,17 +83,12 @@ def _outcome(job: Job) -> Outcome:
         case "succeeded" if job.saved_to:
             return Outcome(DONE, f"succeeded{_after(job)}", f"The video is at {job.saved_to}.", job.saved_to)
         case "succeeded" if is_lost(job):
-            found = f"{datetime.fromtimestamp(job.expired_at or 0):%Y-%m-%d %H:%M}"
-            return Outcome(
-                FAILED,
-                f"succeeded, but it expired (found dead on {found}) before a copy was saved",
-                "Only a new job makes it again.",
-            )
+            return Outcome(FAILED, f"succeeded, but {loss(job)}", "Only a new job makes it again.")
         case "succeeded":
             link = job.videos[0]
             until = f"the link dies about {datetime.fromtimestamp(link.expires_at):%H:%M}"
             return Outcome(
-                FAILED if job.not_saved else DONE,
+                NOT_OVER if is_being_saved(job) else FAILED if job.not_saved else DONE,
                 f"succeeded{_after(job)}; {until}. {to_people(job.not_saved or '')}".rstrip(),
                 f"refvideo-mcp save {job.handle} --to FOLDER saves it, by a fresh link.",
                 link.url,

@@ -8,6 +8,7 @@ from refvideo_mcp.jobs.answers import (
     opened,
     progress_message,
     reason_of,
+    row_note,
     trouble_of,
 )
 from refvideo_mcp.jobs.buying import Submission
@@ -19,6 +20,7 @@ from refvideo_mcp.jobs.outcomes import failure
 from refvideo_mcp.jobs.permissions import Permissions
 from refvideo_mcp.jobs.questions import about_buying, about_pictures, about_saving, about_twin, declined
 from refvideo_mcp.jobs.rules import Limits, UncertainTwin
+from refvideo_mcp.jobs.saving import is_being_saved
 from refvideo_mcp.jobs.sight import Sight
 
 __all__ = [
@@ -40,10 +42,12 @@ __all__ = [
     "answers_of",
     "declined",
     "failure",
+    "is_being_saved",
     "is_lost",
     "loss",
     "opened",
     "progress_message",
     "reason_of",
+    "row_note",
     "trouble_of",
 ]

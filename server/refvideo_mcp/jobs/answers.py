@@ -16,6 +16,7 @@ __all__ = [
     "opened",
     "progress_message",
     "reason_of",
+    "row_note",
     "trouble_of",
 ]
 
@@ -44,19 +45,21 @@ def answers_of(jobs: Sequence[Job], next_step: str) -> JobList:
 
 
 def progress_message(job: Job) -> str:
+    if job.state == "succeeded":
+        return f"succeeded. {job.not_saved}" if job.not_saved else "succeeded, saving the video"
     percent = f", {job.progress_percent} %" if job.progress_percent and not job.ended else ""
-    return f"{job.state}{percent}" if job.state != "succeeded" else "succeeded, saving the video"
+    return f"{job.state}{percent}"
 
 
 def is_lost(job: Job) -> bool:
-    """Whether even a fresh link was dead, and no copy was made."""
+    """Whether the link died, no fresh one is to be had, and no copy was made."""
     return job.expired_at is not None and not job.saved_to
 
 
 def loss(job: Job) -> str:
     """How a lost video was lost."""
     died = datetime.fromtimestamp(job.expired_at or 0, UTC)
-    return f"its video expired (found dead on {died:%Y-%m-%d %H:%M} UTC) before a copy was saved"
+    return f"its video expired on {died:%Y-%m-%d %H:%M} UTC, before a copy was saved"
 
 
 def trouble_of(job: Job) -> str | None:
@@ -83,6 +86,11 @@ def reason_of(job: Job, limit: int = 300) -> str | None:
     return clean(job.reason, limit) if job.reason else None
 
 
+def row_note(job: Job, limit: int = 300) -> str | None:
+    """Why there is no video, or no file of it, in at most so many characters: what a row of a list says."""
+    return reason_of(job, limit) or clean(trouble_of(job) or "", limit) or None
+
+
 def _videos(job: Job) -> list[VideoAnswer]:
     if is_lost(job):
         return []
@@ -104,5 +112,5 @@ def _summary(job: Job) -> JobSummary:
         submitted_at=opened(job).isoformat(timespec="seconds"),
         prompt=clean(job.prompt, 80) if job.prompt else None,
         saved_to=job.saved_to,
-        reason=reason_of(job, 160),
+        reason=row_note(job, 160),
     )

@@ -1,18 +1,21 @@
 """A finished video, fetched once more because a person asked for it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Refused, Unavailable
+from refvideo_mcp.jobs.answers import loss
+from refvideo_mcp.jobs.claim import claimed
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.outcomes import failure
-from refvideo_mcp.jobs.saving import SAVING_SECONDS
+from refvideo_mcp.jobs.saving import has_expired
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.videos import file_name
+from refvideo_mcp.videos import NotReached, file_name
 
 __all__ = ["save_again"]
 
@@ -30,14 +33,15 @@ async def save_again(crew: Crew, job: Job, destination: Path | None) -> Job:
     job = await _looked_at(crew, job)
     wanted = destination or (Path(job.save_to) if job.save_to else None)
     name = file_name(job.handle, job.opened_at, job.prompt, job.seconds)
-    async with _left_to_us(crew, job):
-        file = str(await crew.videos.save(job.videos[0].url, name, wanted))
-        with anyio.CancelScope(shield=True), suppress(Refused):
-            await crew.ask(
-                crew.ledger.update,
-                job.id,
-                lambda known: known if _is_kept(known) else replace(known, saved_to=file, not_saved=None),
-            )
+    file: str | None = None
+    try:
+        while file is None:  # left early where a process that collects the job took it over: its copy is another one
+            async with claimed(crew, job.id):
+                file = str(await crew.videos.save(job.videos[0].url, name, wanted))
+                with anyio.CancelScope(shield=True), suppress(Refused):
+                    await crew.ask(crew.ledger.update, job.id, partial(_with_copy, file=file))
+    except NotReached as error:
+        raise _not_reached(job, error, crew.clock.now()) from error
     return replace(job, saved_to=file, not_saved=None)
 
 
@@ -60,19 +64,22 @@ async def _looked_at(crew: Crew, job: Job) -> Job:
     return job
 
 
-@asynccontextmanager
-async def _left_to_us(crew: Crew, job: Job) -> AsyncIterator[None]:
-    """Whoever collects the job meanwhile leaves its video to us, unless somebody was at it before."""
-    now, ours = crew.clock.now(), False
-    with suppress(Refused):
-        ours = await crew.ask(crew.ledger.claim, job.id, "saving_until", now, now, now + SAVING_SECONDS)
-    try:
-        yield
-    finally:
-        with anyio.CancelScope(shield=True), suppress(Refused):
-            if ours:
-                await crew.ask(crew.ledger.update, job.id, lambda known: replace(known, saving_until=None))
+def _not_reached(job: Job, error: NotReached, now: float) -> Unavailable:
+    link = job.videos[0]
+    if has_expired(link, error, now):
+        lost = replace(job, expired_at=link.first_end, saved_to=None)
+        trouble = Unavailable(f"Job {job.handle} succeeded, but {loss(lost)}.", "Only a new job makes it again.")
+    else:
+        until = f"{datetime.fromtimestamp(link.expires_at, UTC):%H:%M} UTC"
+        trouble = Unavailable(
+            error.happened,
+            f"The job is not affected: call again in a few minutes, or elsewhere, or open its link in a browser "
+            f'(until {until}): get_task_result with task_id "{job.handle}".',
+        )
+    trouble.job = job
+    return trouble
 
 
-def _is_kept(job: Job) -> bool:
-    return job.saved_to is not None and Path(job.saved_to).is_file()
+def _with_copy(known: Job, file: str) -> Job:
+    is_kept = known.saved_to is not None and Path(known.saved_to).is_file()
+    return known if is_kept else replace(known, saved_to=file, not_saved=None)

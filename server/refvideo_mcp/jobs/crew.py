@@ -15,7 +15,7 @@ from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
 from refvideo_mcp.videos import Videos
 
-__all__ = ["Crew", "InFlight"]
+__all__ = ["Crew", "InFlight", "Landing"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,16 +26,11 @@ DISK_THREADS = 4
 BRIEF_SECONDS = 1.0
 
 
-class InFlight:
-    """How many POSTs are on their way: a process that ends now would lose their answers.
-
-    `ending` is set by a door that is about to: no further POST is begun, and whoever only waits for a video is
-    answered within seconds.
-    """
+class Landing:
+    """How much is under way that a process which ends has to wait for."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.ending = False
         self._landed: list[Callable[[], None]] = []
 
     def __enter__(self) -> None:
@@ -52,6 +47,19 @@ class InFlight:
             call()
         else:
             self._landed.append(call)
+
+
+class InFlight(Landing):
+    """How many POSTs are on their way: a process that ends now would lose their answers.
+
+    `ending` is set by a door that is about to: no further POST is begun, whoever only waits for a video is answered
+    within seconds, and `saves`, which counts the videos that are being saved here, is down to 0 as soon.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ending = False
+        self.saves = Landing()
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -111,8 +112,13 @@ class Jobs:
             def refused() -> bool:
                 return isinstance(watch.trouble, Rejected) and watch.trouble is not earlier
 
+            def in_vain() -> bool:
+                tried = watch.save_rests_since
+                next_try = (tried or 0.0) + watch.save_pause
+                return tried is not None and tried >= started and (next_try > deadline or not watch.saves_soon)
+
             def over() -> bool:
-                return watch.over or fresh() or refused() or self._crew.in_flight.ending
+                return watch.over or fresh() or refused() or in_vain() or self._crew.in_flight.ending
 
             async def report() -> None:
                 if on_progress is not None:
@@ -125,6 +131,8 @@ class Jobs:
         if isinstance(watch.trouble, UnknownTask):
             raise unreadable(self.host, handle, unread) if unread else await self._unknown(handle)
         job = heard(watch, bought(watch, self.host), started - FRESH_SECONDS, self._clock.now())
+        if watch.saving.note and not (job.saved_to or job.not_saved):
+            job = replace(job, not_saved=watch.saving.note)
         if tell:  # beside the answer, which must not wait for a busy ledger
             self._callers.answered.add(job.id)
             self._tasks.start_soon(self._callers.told, watch, job)
@@ -142,7 +150,7 @@ class Jobs:
         else:
             job = bought(watch, self.host)
             await watch.told(job)
-        return Sight.of(job, watch, saves=self._crew.saves(job))
+        return Sight.of(job, watch)
 
     async def piece(self, handle: str, offset: int) -> Piece:
         """Some of a finished job's saved video, from `offset` on.

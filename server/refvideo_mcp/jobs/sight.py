@@ -10,7 +10,7 @@ __all__ = ["Sight"]
 
 @dataclass(frozen=True)
 class Sight:
-    """A job as it was last seen. `over`: nothing more becomes of it, and its file, if it gets one, is there.
+    """A job as it was last seen. `over`: it has ended, and its file is there or not worth waiting for.
 
     `next_look_seconds` is the present pause between two looks; `trouble` says why the last one brought nothing.
     """
@@ -21,12 +21,11 @@ class Sight:
     trouble: str
 
     @classmethod
-    def of(cls, job: Job, watch: Watch | None, *, saves: bool) -> "Sight":
-        """What `watch` shows of `job` (None: nobody follows it); `saves`: its video is to be put on disk."""
-        is_saving = job.state == "succeeded" and saves and not (job.saved_to or job.not_saved)
+    def of(cls, job: Job, watch: Watch | None) -> "Sight":
+        """What `watch` shows of `job` (None: nobody follows it)."""
         return cls(
             job,
-            over=job.ended and not is_saving,
+            over=job.ended and not (watch and watch.saves_soon),
             next_look_seconds=watch.pause if watch else FIRST_LOOK_SECONDS,
             trouble=str(watch.trouble or "") if watch else "",
         )

@@ -26,11 +26,15 @@ LONGEST_ETA_SECONDS = 30.0
 GIVE_UP_SECONDS = 2 * 3600.0
 WRITES_BEFORE_LANDING = 5
 LINK_LEFT_SECONDS = 60.0
+# Between two tries to save a video whose link does not open: at first CDNs lag, later something is in the way.
+SAVING_PAUSE_GROWS = 1.5
+SLOWEST_SAVING_SECONDS = 300.0
+WORTH_WAITING_SECONDS = 30.0
 
 
 async def is_done(job: Job, crew: Crew) -> bool:
     """Whether there is nothing left to do for a job: no look, no saving, no fresh link."""
-    if job.state != "succeeded" or job.expired_at is not None:
+    if job.state != "succeeded":
         return job.ended
     is_kept = await crew.keeps(job)
     lives = job.link_lives(crew.clock.now() + LINK_LEFT_SECONDS)
@@ -48,6 +52,9 @@ class Watch:
         self.pause = FIRST_LOOK_SECONDS  # between the last look and the next
         self.waiting = 0
         self.posting = False  # its POST is open, or about to be
+        self.saving = Saving(record, crew, self._renewed)
+        self.save_pause = FIRST_LOOK_SECONDS  # between two tries to save the video
+        self.save_rests_since: float | None = None  # steady time of the last try, in vain; None while one is under way
         self._crew = crew
         self._clock = crew.clock
         self._hurry = anyio.Event()
@@ -62,6 +69,12 @@ class Watch:
         job = self.job
         here = job.expired_at is not None or (job.saved_to and self._crew.hands_out_files)
         return job.state == "succeeded" and not here and not job.link_lives(self._clock.now())
+
+    @property
+    def saves_soon(self) -> bool:
+        """Whether the video's file is worth waiting for: somebody is saving it, or tries again within half a minute."""
+        is_wanted = self.job.state == "succeeded" and self._crew.saves(self.job) and not self.job.saved_to
+        return is_wanted and not self.over and self.save_pause <= WORTH_WAITING_SECONDS
 
     def hurry(self) -> None:
         """Someone wants to know now: look at once, unless the last look was a moment ago."""
@@ -170,7 +183,18 @@ class Watch:
         if not self.job.ended or not self.job.link_lives(self._clock.now() + LINK_LEFT_SECONDS):
             await self._until_told()
         if self.job.state == "succeeded" and not self.trouble:
-            await Saving(self.record, self._crew, self._renewed).run()
+            await self._until_saved()
+
+    async def _until_saved(self) -> None:
+        """Save the video; one that cannot be fetched yet is tried on with growing pauses, for two hours."""
+        started, pause = self._clock.steady(), FIRST_LOOK_SECONDS
+        while await self.saving.run() and (now := self._clock.steady()) - started < GIVE_UP_SECONDS:
+            self.save_rests_since = now
+            self.pause = self.save_pause = pause * random.uniform(0.9, 1.1)
+            self.record.tell()
+            await self._rest(self.save_pause)
+            self.save_rests_since = None
+            pause = min(pause * SAVING_PAUSE_GROWS, SLOWEST_SAVING_SECONDS)
 
     async def _until_told(self) -> None:
         """Ask until the job has ended; if it had already, until there is a fresh link or nobody wants one."""

@@ -32,8 +32,10 @@ class Watches:
         return watch if not watch.over or gave_up_saving or await is_done(watch.job, self._crew) else None
 
     def under_way(self) -> set[str]:
-        """Ids of jobs that someone waits for or that are still followed."""
-        return {watch.job.id for watch in self._by_id.values() if watch.waiting or not watch.over}
+        """Ids of jobs that someone waits for or that are still followed, if not for a file that may never come."""
+        return {
+            watch.job.id for watch in self._by_id.values() if watch.waiting or not (watch.over or watch.job.not_saved)
+        }
 
     def posting(self) -> list[Job]:
         """Jobs whose POST is open in this process, newest first."""

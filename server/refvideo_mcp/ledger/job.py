@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from refvideo_mcp.errors import clean
-from refvideo_mcp.spec import JobState, TaskResult, is_handle
+from refvideo_mcp.spec import JobState, TaskResult, TaskVideo, is_handle
 
 __all__ = ["ENDED", "OPEN", "Draft", "Job", "Video"]
 
@@ -15,11 +15,19 @@ ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "rejected", "unce
 
 @dataclass(frozen=True)
 class Video:
-    """A finished video's presigned link. `expires_at` is epoch seconds."""
+    """A finished video's presigned link. `expires_at` is epoch seconds, by the router's last word about it.
+
+    `stated_end` is the end that the router stated when it first gave this link (None: in a row that is older).
+    """
 
     url: str
     expires_at: float
     type: str
+    stated_end: float | None = None
+
+    @property
+    def first_end(self) -> float:
+        return self.expires_at if self.stated_end is None else self.stated_end
 
 
 @dataclass(frozen=True)
@@ -123,10 +131,7 @@ class Job:
     def after(self, result: TaskResult, asked_at: float) -> "Job":
         """The job as the router's answer of `asked_at` leaves it. A finished job stays finished."""
         state = result.state
-        links = tuple(
-            Video(v.video_url, v.expires_at(asked_at).timestamp(), clean(v.video_type, 20).lower() or "mp4")
-            for v in result.links
-        )
+        links = tuple(self._link(video, asked_at) for video in result.links)
         reason = (result.task.reason or "no reason given") if state == "failed" else None
         if state == "succeeded" and not links:
             state, reason = "failed", "it ended without a video"
@@ -144,4 +149,11 @@ class Job:
             reason=reason,
             seed=result.extra.seed if result.extra.seed is not None else self.seed,
             videos=links,
+            expired_at=self.expired_at if links and links[0].first_end <= asked_at else None,
         )
+
+    def _link(self, found: TaskVideo, asked_at: float) -> Video:
+        end = found.expires_at(asked_at).timestamp()
+        earlier = [video.first_end for video in self.videos if video.url == found.video_url]
+        kind = clean(found.video_type, 20).lower() or "mp4"
+        return Video(found.video_url, end, kind, min(end, *earlier) if earlier else end)

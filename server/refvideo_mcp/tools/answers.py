@@ -10,7 +10,17 @@ import anyio
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 
 from refvideo_mcp.errors import clean
-from refvideo_mcp.jobs import answer_of, answers_of, failure, is_lost, loss, opened, reason_of, trouble_of
+from refvideo_mcp.jobs import (
+    answer_of,
+    answers_of,
+    failure,
+    is_being_saved,
+    is_lost,
+    loss,
+    opened,
+    row_note,
+    trouble_of,
+)
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import JobState
 
@@ -120,7 +130,7 @@ def _told(job: Job) -> tuple[str, str]:
             until = f"{datetime.fromtimestamp(video.expires_at, UTC):%H:%M} UTC"
             return (
                 f"Done: {video.url} (the link dies about {until}; job {job.handle}).",
-                "Give the user this link now. Call get_task_result again for a fresh one.",
+                _about_link(job),
             )
         case "failed":
             error = failure(replace(job, reason=_cut(clean(job.reason or ""), WORDS_OF_OTHERS)), "the router")
@@ -137,6 +147,17 @@ def _told(job: Job) -> tuple[str, str]:
                 f"Job {job.handle} is {job.state}{percent}{unknown}. A video takes 0.5-5 minutes.",
                 f'Call get_task_result with task_id "{job.handle}": it waits. Do not submit again.',
             )
+
+
+def _about_link(job: Job) -> str:
+    if not job.not_saved:
+        return "Give the user this link now. Call get_task_result again for a fresh one."
+    if is_being_saved(job):
+        return "Call get_task_result again: it waits for the file. Until then the link works, too."
+    return (
+        "Give the user this link to open in a browser. "
+        f"get_task_result tries again to save it, and so does `refvideo-mcp save {job.handle}`."
+    )
 
 
 def _note(job: Job) -> str:
@@ -159,6 +180,6 @@ async def _preview(path: str) -> ImageContent | None:
 
 def _line(job: Job) -> str:
     prompt = f' "{clean(job.prompt, 60)}"' if job.prompt else ""
-    reason = reason_of(job, 60) if job.state != "uncertain" or job.released else None
+    reason = row_note(job, 60) if job.state != "uncertain" or job.released else None
     end = f" -> {job.saved_to}" if job.saved_to else f": {reason}" if reason else ""
     return f"{opened(job).isoformat(timespec='seconds')} {job.state} {job.handle}{prompt}{end}"

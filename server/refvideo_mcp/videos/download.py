@@ -10,20 +10,16 @@ from refvideo_mcp import __version__
 from refvideo_mcp.errors import Unavailable, clean
 from refvideo_mcp.hosts import is_public
 from refvideo_mcp.proxies import DIRECT
-from refvideo_mcp.videos.part import Part
+from refvideo_mcp.videos.part import NotReached, Part
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx2
 
-__all__ = ["ExpiredLink", "download", "new_client"]
+__all__ = ["download", "new_client"]
 
 ATTEMPTS = 8
-
-
-class ExpiredLink(Unavailable):
-    """The link leads nowhere any more; the router may give a fresh one."""
 
 
 class _Cut(Exception):
@@ -59,8 +55,8 @@ async def download(client: "httpx2.AsyncClient", url: str, part: Part, *, max_mb
     """Fill `part` with what `url` leads to. `max_mb` 0 = no limit; `within` is in seconds, all attempts included.
 
     Raises:
-        ExpiredLink: another link is needed.
-        Unavailable: there is no video behind it, it is too large, or it did not get through.
+        NotReached: it did not come; a later try or another link may bring it.
+        Unavailable: it is too large, or its link leads where none may lead.
         OSError: it could not be stored.
     """
     import httpx2
@@ -73,17 +69,17 @@ async def download(client: "httpx2.AsyncClient", url: str, part: Part, *, max_mb
                 with attempt:
                     await _attempt(client, url, part, max_mb)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise Unavailable("The video could not be fetched: its host cannot be reached.") from error
+            raise NotReached("its host cannot be reached") from error
         except httpx2.TooManyRedirects as error:
-            raise Unavailable("The video could not be fetched: its link leads from redirect to redirect.") from error
+            raise NotReached("its link leads from redirect to redirect") from error
         except httpx2.TransportError as error:
-            raise Unavailable("The video could not be fetched: the connection broke again and again.") from error
+            raise NotReached("the connection broke again and again") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise Unavailable("The video could not be fetched: its link or its host's answer is malformed.") from error
+            raise NotReached("its link or its host's answer is malformed") from error
         except _Cut as error:
-            raise Unavailable(f"The video could not be fetched: {error}.") from error
+            raise NotReached(str(error)) from error
     if scope.cancelled_caught:
-        raise Unavailable("The video could not be fetched: its host is too slow.")
+        raise NotReached("its host is too slow")
 
 
 async def _check_address(request: "httpx2.Request", *, any_host: bool) -> None:
@@ -127,11 +123,10 @@ def _check_status(response: "httpx2.Response") -> None:
     status = response.status_code
     if status in (200, 206):
         return
-    if status in (403, 404, 410):
-        raise ExpiredLink(f"The video could not be fetched: its link has expired (its host answered {status}).")
     if status in (408, 416, 429) or status >= 500:
         raise _Cut(f"its host answered {status}")
-    raise Unavailable(f"The video could not be fetched: its host answered {status}.")
+    # What it means, only time tells: a CDN that lags, a filter in the user's network, a link that is dead.
+    raise NotReached(f"its host answered {status}", status)
 
 
 def _version(response: "httpx2.Response") -> str | None:

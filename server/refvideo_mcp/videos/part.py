@@ -9,10 +9,21 @@ from typing import BinaryIO
 
 from refvideo_mcp.errors import Unavailable, clean
 
-__all__ = ["Part", "ending_of", "sweep"]
+__all__ = ["NotReached", "Part", "ending_of", "sweep"]
 
 _HEAD = 12
 _FORGOTTEN_SECONDS = 24 * 3600
+
+
+class NotReached(Unavailable):
+    """No video came over the link so far; a later try or a fresh link may bring it.
+
+    `status` is what its host refused it with, None where it did not get as far as a refusal.
+    """
+
+    def __init__(self, why: str, status: int | None = None):
+        super().__init__(f"The video could not be fetched yet: {why}.")
+        self.status = status
 
 
 class Part:
@@ -33,7 +44,7 @@ class Part:
         """Append to the file.
 
         Raises:
-            Unavailable: what comes is no video.
+            NotReached: what comes is no video.
             OSError: it cannot be stored.
         """
         self._opened().write(chunk)
@@ -69,7 +80,8 @@ class Part:
         """Give the whole file its name and ending, never over an existing file.
 
         Raises:
-            Unavailable: it is no video, or there are too many files of this name.
+            NotReached: it is no video.
+            Unavailable: there are too many files of this name.
             OSError: it cannot be stored.
         """
         ending = self._ending()
@@ -112,7 +124,7 @@ class Part:
             return ending
         is_page = self._head.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(b"<")
         found = "a web page" if is_page else "something else" if self.size else "an empty file"
-        raise Unavailable(f"The link led to {found} instead of a video.")
+        raise NotReached(f"its link led to {found} instead of a video")
 
 
 def ending_of(head: bytes) -> str | None:

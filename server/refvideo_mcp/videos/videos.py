@@ -76,8 +76,8 @@ class Videos:
         """Download `url` to a new file called `name` plus its ending, or to a checked `destination`.
 
         Raises:
-            ExpiredLink: a fresh link is needed.
-            Unavailable: it could not be fetched or stored; the link may still work elsewhere.
+            NotReached: it did not come; a later try or a fresh link may bring it.
+            Unavailable: it may not be fetched, or cannot be stored; the link may still work elsewhere.
         """
         if destination is not None:
             folder, name = await anyio.to_thread.run_sync(folder_and_name, destination, name)
