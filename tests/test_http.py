@@ -9,6 +9,7 @@ import socket
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -40,6 +41,25 @@ HELLO = {
         "clientInfo": {"name": "a script", "version": "1"},
     },
 }
+
+
+def headers_of(era: str) -> dict[str, str]:
+    """What a client says beside a call of `generate_reference_video`."""
+    newer = {"MCP-Protocol-Version": era, "Mcp-Method": "tools/call", "Mcp-Name": "generate_reference_video"}
+    common = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    return common | ({"MCP-Protocol-Version": "2025-11-25"} if era == "legacy" else newer)
+
+
+def call_of(era: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    prefix = "io.modelcontextprotocol"
+    meta = {
+        f"{prefix}/protocolVersion": era,
+        f"{prefix}/clientInfo": {"name": "a script", "version": "1"},
+        f"{prefix}/clientCapabilities": {},
+    }
+    params = {"name": "generate_reference_video", "arguments": arguments}
+    params |= {"_meta": meta} if era != "legacy" else {}
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
 
 
 def picture() -> str:
@@ -89,6 +109,27 @@ async def test_a_client_gets_a_video_by_its_link_and_sees_the_progress(tmp_path:
     answers = "".join(answer.model_dump_json() for answer in (started, finished, listed))
     assert str(tmp_path) not in answers
     assert saved.name not in answers
+
+
+@ERAS
+async def test_a_client_that_hangs_up_at_any_moment_and_calls_again_buys_one_job(tmp_path: Path, era: str) -> None:
+    """Its answer may be on the way by then, to a socket that nobody reads any more: it was told nothing."""
+    async with MisbehavingRouter() as router:
+        router.answer_delay = (0.0, 0.05)
+        async with HttpServer.running(tmp_path, router.url, REFVIDEO_MAX_OPEN_JOBS="0") as server:
+            address = urlsplit(server.url)
+            for hundredths in range(30):
+                body = call_of(era, LINKED | {"prompt": f"@1 waves {hundredths}"})
+                content = json.dumps(body).encode()
+                headers = headers_of(era) | {"Host": address.netloc, "Content-Length": str(len(content))}
+                head = "\r\n".join(["POST /mcp HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items()), "\r\n"])
+                async with await anyio.connect_tcp("127.0.0.1", address.port or 0) as connection:
+                    await connection.send(head.encode() + content)
+                    await anyio.sleep(hundredths / 100)
+                again = await knock(server.url, body, **headers_of(era))
+                assert "task-" in again.text
+    sent = [json.loads(post.body)["prompt"] for post in router.posts]
+    assert sorted(sent) == sorted(f"@1 waves {hundredths}" for hundredths in range(30))
 
 
 async def test_nothing_is_saved_where_no_folder_is_set(tmp_path: Path) -> None:
@@ -233,7 +274,11 @@ async def test_no_client_holds_a_stream_open_that_nothing_is_sent_on(tmp_path: P
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT or SIGTERM for one process")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)],
+    ids=lambda number: number.name,
+)
 async def test_a_signal_during_a_post_ends_the_server_when_its_caller_has_the_answer(
     number: signal.Signals, tmp_path: Path
 ) -> None:

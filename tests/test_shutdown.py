@@ -25,7 +25,11 @@ pytestmark = [
 ]
 
 REQUEST = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
-either_signal = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+either_signal = pytest.mark.parametrize(
+    "number",
+    [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)],
+    ids=lambda number: number.name,
+)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,27 @@ async def test_a_saved_file_is_linked_for_clients_that_are_known_to_show_such_li
         _, found = await anyio.to_thread.run_sync(lambda: talk(*hello(revision, name), call, **settings))
     assert [block["type"] for block in found["result"]["content"]] == kinds
     assert len(list((tmp_path / "videos").iterdir())) == 1
+
+
+async def test_one_request_sent_three_times_under_one_id_is_one_job(tmp_path: Path) -> None:
+    """Three takes are three requests, each with an id of its own."""
+    order = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
+
+    def calls(*ids: int) -> list[dict[str, Any]]:
+        call = {"method": "tools/call", "params": {"name": "generate_reference_video", "arguments": order}}
+        return [call | {"id": number} for number in ids]
+
+    async with MisbehavingRouter() as router:
+        router.answer_delay = (0.5, 0.5)
+        settings = {"MYROUTER_API_KEY": KEY, "MYROUTER_BASE_URL": router.url, "REFVIDEO_OUTPUT_DIR": "off"}
+        found: list[set[str]] = []
+        for number, ids in enumerate([(2, 2, 2), (2, 3, 4)]):
+            database = {"REFVIDEO_DATABASE_URL": f"sqlite:///{tmp_path / str(number)}.db"}
+            messages = [*hello("2025-11-25"), *calls(*ids)]
+            _, *answers = await anyio.to_thread.run_sync(partial(talk, *messages, **settings, **database))
+            found.append({answer["result"]["structuredContent"]["task_id"] for answer in answers})
+    assert [len(jobs) for jobs in found] == [1, 3]
+    assert len(router.posts) == 4
 
 
 def test_logs_that_nobody_reads_stop_nothing() -> None:

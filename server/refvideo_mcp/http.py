@@ -1,17 +1,20 @@
 """The HTTP door: stateless Streamable HTTP at /mcp, for programs on this machine only."""
 
 import os
+import signal
 import socket
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
-import anyio.lowlevel
 import uvicorn
 from sse_starlette.sse import AppStatus
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from refvideo_mcp.app import build_server
 from refvideo_mcp.jobs import InFlight
@@ -27,6 +30,7 @@ HOST = "127.0.0.1"
 # The router takes 20 MB; a call may bring somewhat more, because its pictures are scaled down.
 BODY_BYTES = 32 * 1024 * 1024
 PATIENCE_SECONDS = 30.0
+RESET_SECONDS = 2.0
 
 
 def serve(settings: Settings, port: int) -> None:
@@ -48,7 +52,8 @@ def serve(settings: Settings, port: int) -> None:
                 # A stateless server has nothing to say on a stream that a client opens by GET, only to wait for it.
                 route.methods = {"POST"}
         config = uvicorn.Config(
-            _Attentive(app),
+            app,
+            http=_Protocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -60,32 +65,42 @@ def serve(settings: Settings, port: int) -> None:
             _Server(config, in_flight).run(sockets=[listener])
 
 
-class _Attentive:
-    """Tells the tools whether the connection that would carry their answer was closed before it was sent."""
+class _Protocol(H11Protocol):
+    """Tells the tools whether the answer to a request found nobody any more.
 
-    def __init__(self, app: ASGIApp):
-        self._app = app
+    A connection closed before the answer is one case. The other shows only after it: whoever closes a connection
+    without reading all of it, or before all has come, sends a reset instead of a last word.
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hung_up = answered = False
+    _is_reset = False
 
-        async def hear() -> Message:
-            nonlocal hung_up
-            message = await receive()
-            hung_up |= message["type"] == "http.disconnect" and not answered
-            return message
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        app = self.app
 
-        async def answer(message: Message) -> None:
-            nonlocal answered
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                await anyio.lowlevel.checkpoint()  # a connection closed by now is heard of first
-                answered = True
-            await send(message)
+        async def attended(scope: Scope, receive: Receive, send: Send) -> None:
+            cycle = self.cycle
+            await app({**scope, HUNG_UP: lambda: cycle.disconnected or self._was_reset()}, receive, send)
 
-        if scope["type"] == "http":
-            await self._app({**scope, HUNG_UP: lambda: hung_up}, hear, answer)
-        else:
-            await self._app(scope, receive, send)
+        self.app = attended
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_reset |= exc is not None
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # theirs returns None, which asyncio takes for False
+        """Whether the connection stays open: once it is answered, as long as a reset may follow."""
+        if self.cycle is None or not self.cycle.response_complete:
+            return False
+        self.loop.call_later(RESET_SECONDS, self.transport.close)
+        return True
+
+    def _was_reset(self) -> bool:
+        with suppress(OSError):  # it is closed by now
+            self._is_reset |= bool(
+                self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            )
+        return self._is_reset
 
 
 class _Server(uvicorn.Server):
@@ -94,6 +109,20 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, in_flight: InFlight):
         super().__init__(config)
         self._in_flight = in_flight
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGHUP too: a closed terminal is no reason to lose a job; nohup has its way."""
+        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+        with super().capture_signals():
+            if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+                yield
+                return
+            before = signal.signal(hangup, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(hangup, before)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:

@@ -29,9 +29,17 @@ def serve(settings: Settings) -> None:
             "To see a video made, run: refvideo-mcp demo. For everything else: refvideo-mcp --help"
         )
     in_flight, leftovers = InFlight(), ExitStack()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ending_signals():
         signal.signal(number, _ending(in_flight, leftovers))
     anyio.run(build_server(settings, in_flight=in_flight, leftovers=leftovers).run_stdio_async)
+
+
+def _ending_signals() -> list[signal.Signals]:
+    """A closed terminal is no reason to lose a job either; nohup has its way."""
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
+        ending.append(signal.SIGHUP)
+    return ending
 
 
 def _ending(in_flight: InFlight, leftovers: ExitStack) -> Callable[[int, FrameType | None], None]:
@@ -46,8 +54,8 @@ def _ending(in_flight: InFlight, leftovers: ExitStack) -> Callable[[int, FrameTy
 
     def end(number: int, _: FrameType | None) -> None:
         # Not an exception: a thread blocked in reading stdin would keep the interpreter from ending.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for ending in _ending_signals():
+            signal.signal(ending, signal.SIG_DFL)
         in_flight.ending = True
         if in_flight.count:
             say("refvideo-mcp: a job is being submitted; ending when the router has answered.")

@@ -117,7 +117,7 @@ class Buying:
             yield Submission(answer, joined, seconds_left(known, self._limits), sent)
             in_time = self._clock.steady() - begun <= DELIVERED_SECONDS
             if (answer.task_id and in_time) or (joined and draft.key_given):
-                self._callers.answered.add(answer.id)
+                self._callers.answer(answer, caller)
                 self._tasks.start_soon(self._delivered, watch, answer, caller)
         finally:
             self._callers.remove(job.id, caller)
@@ -172,7 +172,4 @@ class Buying:
         try:
             await self._clock.sleep(ON_ITS_WAY_SECONDS)
         finally:
-            if caller.is_gone:  # nobody was there to read it
-                self._callers.answered.discard(answer.id)
-            else:
-                await self._callers.told(watch, answer)
+            await self._callers.told(watch, answer, caller)

@@ -39,7 +39,7 @@ class Caller:
 class Callers:
     def __init__(self) -> None:
         self._waiting: dict[str, list[Caller]] = {}
-        self.answered: set[str] = set()  # ids of jobs whose answer is on its way out
+        self._answered: dict[str, Caller] = {}  # by the ids of jobs: to whom an answer is on its way
 
     def add(self, job_id: str, caller: Caller) -> None:
         self._waiting.setdefault(job_id, []).append(caller)
@@ -52,14 +52,19 @@ class Callers:
     @property
     def concerned(self) -> set[str]:
         """Ids of jobs that a caller is told of anyway."""
-        return self._waiting.keys() | self.answered
+        return self._waiting.keys() | self._answered.keys()
 
-    async def told(self, watch: Watch, answer: Job) -> None:
-        """Remember what a caller was answered about a job; it is no news any more, as soon as it is said."""
-        self.answered.add(answer.id)
+    def answer(self, job: Job, caller: Caller) -> None:
+        """The caller is being told of the job, which is no news any more; `told` is to follow."""
+        self._answered[job.id] = caller
+
+    async def told(self, watch: Watch, answer: Job, caller: Caller) -> None:
+        """Remember what a caller was answered about a job, unless there was nobody to read it."""
         with anyio.CancelScope(shield=True):
-            await watch.told(answer)
-        self.answered.discard(answer.id)
+            if not caller.is_gone:
+                await watch.told(answer)
+        if self._answered.get(answer.id) is caller:
+            del self._answered[answer.id]
 
     def busy(self, caller: Caller) -> frozenset[str]:
         """Ids of jobs that an identical call does not join: it was made beside theirs, for another take."""
@@ -68,7 +73,7 @@ class Callers:
             for job_id, others in self._waiting.items()
             if any(_is_beside(caller, other) for other in others if not other.is_gone)
         }
-        return frozenset(together | self.answered)
+        return frozenset(together | {job_id for job_id, other in self._answered.items() if not other.is_gone})
 
 
 def _is_beside(caller: Caller, other: Caller) -> bool:

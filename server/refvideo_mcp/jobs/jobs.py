@@ -11,7 +11,7 @@ import anyio.abc
 
 from refvideo_mcp.errors import Refused, Rejected, UnknownTask, clean
 from refvideo_mcp.jobs.buying import Buying
-from refvideo_mcp.jobs.callers import Callers
+from refvideo_mcp.jobs.callers import Caller, Callers
 from refvideo_mcp.jobs.copying import save_again
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.outcomes import bought, heard, unknown, unreadable
@@ -134,8 +134,9 @@ class Jobs:
         if watch.saving.note and not (job.saved_to or job.not_saved):
             job = replace(job, not_saved=watch.saving.note)
         if tell:  # beside the answer, which must not wait for a busy ledger
-            self._callers.answered.add(job.id)
-            self._tasks.start_soon(self._callers.told, watch, job)
+            caller = Caller(started)
+            self._callers.answer(job, caller)
+            self._tasks.start_soon(self._callers.told, watch, job, caller)
         return job
 
     async def look(self, handle: str) -> Sight:
