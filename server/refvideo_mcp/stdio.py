@@ -18,6 +18,7 @@ from refvideo_mcp.settings import Settings
 __all__ = ["serve"]
 
 PATIENCE_SECONDS = 30.0
+PATIENCE_WITH_SAVES_SECONDS = 5.0
 
 
 def serve(settings: Settings) -> None:
@@ -43,7 +44,10 @@ def _ending_signals() -> list[signal.Signals]:
 
 
 def _ending(in_flight: InFlight, leftovers: ExitStack) -> Callable[[int, FrameType | None], None]:
-    """A signal handler: the first signal ends the process at once, or when the POSTs in flight are answered."""
+    """A signal handler: the first signal ends the process at once, or when the POSTs in flight are answered.
+
+    Videos that are being saved are left to the next process, which takes a second.
+    """
 
     def leave(code: int) -> None:
         try:
@@ -59,9 +63,11 @@ def _ending(in_flight: InFlight, leftovers: ExitStack) -> Callable[[int, FrameTy
         in_flight.ending = True
         if in_flight.count:
             say("refvideo-mcp: a job is being submitted; ending when the router has answered.")
-            timer = threading.Timer(PATIENCE_SECONDS, leave, [128 + number])
+        if in_flight.count or in_flight.saves.count:
+            patience = PATIENCE_SECONDS if in_flight.count else PATIENCE_WITH_SAVES_SECONDS
+            timer = threading.Timer(patience, leave, [128 + number])
             timer.daemon = True
             timer.start()
-        in_flight.when_landed(lambda: leave(128 + number))
+        in_flight.when_landed(lambda: in_flight.saves.when_landed(lambda: leave(128 + number)))
 
     return end
