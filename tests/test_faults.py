@@ -1,6 +1,8 @@
 """Whatever the router does: how many POSTs arrive, what the ledger holds, and what the agent reads."""
 
 import re
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +34,7 @@ REQUEST = {
 }
 PATIENTLY = {"wait_seconds": 300}
 SILENT = (Fault.HANG, Fault.HANG_BEFORE_READING, Fault.DRIP)
-IMPATIENT_SUBMIT, IMPATIENT_RESULT = Timeouts(submit=1.5), Timeouts(result=0.5)
+IMPATIENT_SUBMIT, IMPATIENT_RESULT = Timeouts(submit=1.5, grace=0), Timeouts(result=0.5)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,19 +52,20 @@ def no_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class HurriedClock(Clock):
-    """Real time at 20 times its speed: a virtual clock would not wait for sockets."""
+    """Real time at several times its speed: a virtual clock would not wait for sockets."""
 
-    def __init__(self) -> None:
+    def __init__(self, speed: int = 20) -> None:
+        self._speed = speed
         self._zero, self._epoch = time.monotonic(), time.time()
 
     def now(self) -> float:
         return self._epoch + self.steady()
 
     def steady(self) -> float:
-        return 20 * (time.monotonic() - self._zero)
+        return self._speed * (time.monotonic() - self._zero)
 
     async def sleep(self, seconds: float) -> None:
-        await super().sleep(seconds / 20)
+        await super().sleep(seconds / self._speed)
 
 
 @asynccontextmanager
@@ -367,3 +370,31 @@ async def test_router_that_refuses_connections_gets_nothing_and_the_agent_reads_
     assert said(looked) == f"No answer from {host} ({refused}). Last known state of job task-1: none. {AGAIN}"
     assert submitted.is_error
     assert looked.is_error
+
+
+SUBMITS = """
+import anyio, sys
+from refvideo_mcp.router import Router, Timeouts
+
+router = Router(sys.argv[1], "key", timeouts=Timeouts(submit=float(sys.argv[2])))
+print(anyio.run(router.submit, {"prompt": "@1 waves"}), flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process can be stopped there")
+async def test_answer_that_arrived_while_the_process_was_stopped_is_read() -> None:
+    """Docker pause, a debugger, a suspended terminal: the time is over, and the answer waits in the socket."""
+    seconds = 2.0
+    async with MisbehavingRouter() as router:
+        router.hold = anyio.Event()
+        command = [sys.executable, "-c", SUBMITS, router.url, str(seconds)]
+        async with await anyio.open_process(command, stderr=None) as process:
+            with anyio.fail_after(30):
+                await router.until(lambda: bool(router.accepted))
+            process.send_signal(signal.SIGSTOP)
+            router.hold.set()
+            await anyio.sleep(seconds + 1)
+            process.send_signal(signal.SIGCONT)
+            assert process.stdout is not None
+            assert (await process.stdout.receive()).startswith(b"task-1")
+    assert len(router.posts) == 1

@@ -1,6 +1,7 @@
 """What the router's answers mean, and what goes to it. Faults of the connection itself are tested on real sockets."""
 
 import json
+import ssl
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import socksio
 
 import marker
 from refvideo_mcp import __version__
@@ -27,6 +29,7 @@ MAYBE_BOUGHT = (
     " The job may have been accepted and billed all the same. Do not submit it again. Tell the user, and ask them "
     f"to look for the job in the console of {HOST} before anything else is made."
 )
+PROXY_SETTINGS = "HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
 ASK_AGAIN = " The job is not affected: ask again in a minute."
 
 Fake = Callable[[httpx2.Request], httpx2.Response]
@@ -549,26 +552,65 @@ async def test_only_a_rate_limit_at_submission_is_worth_waiting_for(answer: Fake
     assert error.retry_after == retry_after
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (httpx2.ConnectError, "connection refused, unknown host or bad certificate"),
-        (httpx2.ConnectTimeout, "connecting took too long"),
-        (httpx2.PoolTimeout, "too many requests at once"),
-        (httpx2.ProxyError, "the proxy refused"),
-    ],
-)
-async def test_submission_that_never_left_bought_nothing(fault: type[httpx2.TransportError], words: str) -> None:
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        raise fault(f"{KEY} at https://user:secret@{HOST}")
+class Failing(httpx2.AsyncBaseTransport):
+    """Raises before it has taken anything of the request's body, or after all of it."""
 
-    error = await submit_error(answer)
-    assert type(error) is Rejected
-    assert str(error) == (
-        f"{HOST} could not be reached ({words}). Nothing was sent or bought. "
-        "Check the network and MYROUTER_BASE_URL, then call again."
+    def __init__(self, error: Exception, *, sends: bool) -> None:
+        self._error, self._sends = error, sends
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._sends:
+            await request.aread()
+        raise self._error
+
+
+FAULTS: list[tuple[type[Exception], str]] = [
+    (httpx2.ConnectError, "connection refused, unknown host or bad certificate"),
+    (httpx2.ConnectTimeout, "connecting took too long"),
+    (httpx2.PoolTimeout, "too many requests at once"),
+    (httpx2.ProxyError, "the proxy refused"),
+    (httpx2.ReadTimeout, "it took too long"),
+    (httpx2.ReadError, "the connection broke"),
+    (httpx2.WriteError, "the connection broke"),
+    (httpx2.RemoteProtocolError, "the connection broke"),
+    (httpx2.DecodingError, "the connection broke"),
+    (socksio.ProtocolError, "the connection broke"),
+    (ssl.SSLError, "the connection broke"),
+    (UnicodeError, "the connection broke"),
+    (AssertionError, "the connection broke"),
+    (ConnectionResetError, "the connection broke"),
+]
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS)
+async def test_submission_that_never_left_bought_nothing_whatever_broke(fault: type[Exception], words: str) -> None:
+    failing = Router(
+        f"https://{HOST}", KEY, transport=Failing(fault(f"{KEY} at https://me:secret@{HOST}"), sends=False)
     )
-    assert str(await read_error(answer)) == f"No answer from {HOST} ({words}).{ASK_AGAIN}"
+    with pytest.raises(Rejected) as refusal:
+        await failing.submit(BODY)
+    on_the_way = not issubclass(fault, httpx2.ConnectError | httpx2.TimeoutException)
+    look_at = f"Ask the user to check {PROXY_SETTINGS}" if on_the_way else "Check the network and MYROUTER_BASE_URL"
+    assert str(refusal.value) == (
+        f"{HOST} could not be reached ({words}). Nothing was sent or bought. {look_at}, then call again."
+    )
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS)
+async def test_submission_that_left_is_uncertain_whatever_broke(fault: type[Exception], words: str) -> None:
+    failing = Router(f"https://{HOST}", KEY, transport=Failing(fault(f"{KEY} at https://me:secret@{HOST}"), sends=True))
+    with pytest.raises(Uncertain) as doubt:
+        await failing.submit(BODY)
+    assert str(doubt.value) == f"The connection to {HOST} broke before the answer.{MAYBE_BOUGHT}"
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS)
+async def test_question_that_breaks_anyhow_may_be_asked_again(fault: type[Exception], words: str) -> None:
+    failing = Router(f"https://{HOST}", KEY, transport=Failing(fault(f"{KEY} at https://me:secret@{HOST}"), sends=True))
+    with pytest.raises(Unavailable) as silence:
+        await failing.task_result("t-1")
+    assert str(silence.value) == f"No answer from {HOST} ({words}).{ASK_AGAIN}"
+    assert silence.value.task_id == "t-1"
 
 
 @pytest.mark.parametrize(
@@ -590,7 +632,7 @@ async def test_proxy_or_certificate_that_cannot_be_is_told_and_nothing_is_sent(
     monkeypatch.setitem(sys.modules, "socksio", None)  # not installed
     monkeypatch.setenv(variable, value)
     cannot = f"No connection to {HOST} can be set up ({words})."
-    check = "Ask the user to check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE, then"
+    check = f"Ask the user to check {PROXY_SETTINGS}, then"
     with pytest.raises(Rejected) as refusal:
         await Router(f"https://{HOST}", KEY).submit({})
     assert str(refusal.value) == f"{cannot} Nothing was sent or bought. {check} call again."
@@ -607,29 +649,6 @@ async def test_submission_without_time_is_not_sent(seconds: float) -> None:
     with pytest.raises(Rejected) as refusal:
         await router(answer).submit({}, seconds)
     assert str(refusal.value) == f"The time to send this to {HOST} ran out. Nothing was sent or bought. Call again."
-
-
-@pytest.mark.parametrize(
-    ("fault", "cause", "words"),
-    [
-        (httpx2.ReadTimeout, f"{HOST} stopped answering.", "it took too long"),
-        (httpx2.WriteTimeout, f"{HOST} stopped answering.", "it took too long"),
-        (httpx2.ReadError, f"The connection to {HOST} broke before the answer.", "the connection broke"),
-        (httpx2.WriteError, f"The connection to {HOST} broke before the answer.", "the connection broke"),
-        (httpx2.RemoteProtocolError, f"The connection to {HOST} broke before the answer.", "the connection broke"),
-        (httpx2.DecodingError, f"The connection to {HOST} broke before the answer.", "the connection broke"),
-    ],
-)
-async def test_submission_whose_answer_was_lost_is_uncertain(
-    fault: type[httpx2.RequestError], cause: str, words: str
-) -> None:
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        raise fault(KEY)
-
-    error = await submit_error(answer)
-    assert type(error) is Uncertain
-    assert str(error) == cause + MAYBE_BOUGHT
-    assert str(await read_error(answer)) == f"No answer from {HOST} ({words}).{ASK_AGAIN}"
 
 
 async def test_no_request_is_repeated_here() -> None:

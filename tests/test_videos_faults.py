@@ -1,6 +1,7 @@
 """Whatever happens to a download, over real sockets: the file is whole, or there is none and a sentence says why."""
 
 import shutil
+import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import httpx2
 import pytest
+import socksio
 import stamina
 
 from faults import HUGE, OneFault
@@ -309,6 +311,30 @@ async def test_cancelled_download_leaves_nothing_behind(router: MisbehavingRoute
                 await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [socksio.ProtocolError("bad"), ssl.SSLError("bad"), ValueError("bad")])
+async def test_download_that_breaks_in_any_way_is_tried_again_and_told(error: Exception, tmp_path: Path) -> None:
+    """A SOCKS proxy, a TLS layer or a header may break in a way that the HTTP client has no word for."""
+    attempts = 0
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        nonlocal attempts
+        attempts += 1
+        if attempts % 2:
+            raise error
+        return httpx2.Response(200, content=MP4)
+
+    videos = Videos(tmp_path, transport=httpx2.MockTransport(answer))
+    assert (await videos.save("https://cdn.example/cat.mp4", "cat")).read_bytes() == MP4
+
+    def fail(request: httpx2.Request) -> httpx2.Response:
+        raise error
+
+    with pytest.raises(Unavailable) as caught:
+        await Videos(tmp_path, transport=httpx2.MockTransport(fail)).save("https://cdn.example/cat.mp4", "cat")
+    assert str(caught.value) == BROKE
+    assert names(tmp_path) == ["cat.mp4"]
 
 
 class Half(httpx2.AsyncByteStream):

@@ -1,5 +1,8 @@
 """The router's two requests: submit a job, read a task."""
 
+import json
+import logging
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -10,7 +13,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from refvideo_mcp import __version__
-from refvideo_mcp.errors import Rejected, Unavailable
+from refvideo_mcp.errors import Rejected, Unavailable, Uncertain
 from refvideo_mcp.proxies import DIRECT
 from refvideo_mcp.router.verdicts import Reply, failed_read, failed_submit, uncertain
 from refvideo_mcp.spec import TaskResult
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     import httpx2
 
 __all__ = ["Router", "Timeouts"]
+
+log = logging.getLogger(__name__)
 
 SUBMIT_PATH = "/v3/async/vidu-q2-reference2video"
 RESULT_PATH = "/v3/async/task-result"
@@ -29,12 +34,17 @@ SETTINGS = "Ask the user to check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds. `submit` and `result` bound the whole exchange, also an answer that drips in byte by byte."""
+    """Seconds. `submit` and `result` bound the whole exchange, also an answer that drips in byte by byte.
+
+    `connect` bounds each step of connecting, `reach` all that is before a submission can leave, a proxy included.
+    A process that was stopped until the time was over gets `grace`: what arrived meanwhile waits in the socket.
+    """
 
     connect: float = 10
-    write: float = 60
+    reach: float = 30
     submit: float = 120
     result: float = 20
+    grace: float = 1
 
 
 class Router:
@@ -73,24 +83,16 @@ class Router:
             Rejected: nothing was bought.
             Uncertain: it may have been accepted and billed.
         """
-        import httpx2
-
         limit = min(self._timeouts.submit, seconds if seconds is not None else self._timeouts.submit)
         if limit <= 0:  # this machine slept, or its clock was set
             raise Rejected(f"The time to send this to {self.host} ran out. Nothing was sent or bought.", "Call again.")
+        sent = _Content(body)
         try:
-            with anyio.fail_after(limit):
-                reply = await self._exchange("POST", SUBMIT_PATH, limit, json=body)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:
-            raise self._unreached(error) from error
+            reply = await self._submitted(sent, limit)
         except _NoClient as error:
             raise Rejected(f"{error} Nothing was sent or bought.", f"{SETTINGS}, then call again.") from error
-        except TimeoutError as error:
-            raise uncertain(self.host, f"{self.host} did not answer in {limit:.3g} seconds") from error
-        except httpx2.TimeoutException as error:
-            raise uncertain(self.host, f"{self.host} stopped answering") from error
-        except (httpx2.TransportError, httpx2.DecodingError) as error:
-            raise uncertain(self.host, f"The connection to {self.host} broke before the answer") from error
+        except Exception as error:
+            raise (self._unanswered(error, limit) if sent.has_left else self._unreached(error)) from error
         if reply.ok and reply.task_id:
             return reply.task_id
         raise failed_submit(reply)
@@ -103,22 +105,19 @@ class Router:
             Rejected: the router refused the question (key, access).
             Unavailable: no usable answer this time.
         """
-        import httpx2
-
-        unavailable = f"No answer from {self.host}"
         try:
             with anyio.fail_after(self._timeouts.result):
                 params = {"task_id": task_id}
-                reply = await self._exchange("GET", RESULT_PATH, self._timeouts.result, params=params)
-        except (TimeoutError, httpx2.TransportError, httpx2.DecodingError) as error:
-            raise Unavailable(
-                f"{unavailable} ({_fault(error)}).",
-                "The job is not affected: ask again in a minute.",
-                task_id=task_id,
-            ) from error
+                reply = await self._exchange("GET", RESULT_PATH, params=params)
         except _NoClient as error:
             advice = f"The job is not affected. {SETTINGS}, then ask again."
             raise Unavailable(str(error), advice, task_id=task_id) from error
+        except Exception as error:
+            raise Unavailable(
+                f"No answer from {self.host} ({_fault(error)}).",
+                "The job is not affected: ask again in a minute.",
+                task_id=task_id,
+            ) from error
         result = TaskResult.from_json(reply.json)
         if not reply.ok or not result.task.status:
             raise failed_read(reply, task_id)
@@ -127,16 +126,53 @@ class Router:
         return result
 
     def _unreached(self, error: Exception) -> Rejected:
-        return Rejected(
-            f"{self.host} could not be reached ({_fault(error)}). Nothing was sent or bought.",
-            "Check the network and MYROUTER_BASE_URL, then call again.",
-        )
-
-    async def _exchange(self, method: str, path: str, read_seconds: float, **content: Any) -> Reply:
+        """What an exception means before anything of the request has left."""
         import httpx2
 
-        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-        timeout = httpx2.Timeout(self._timeouts.connect, write=self._timeouts.write, read=read_seconds)
+        at_the_router = isinstance(error, httpx2.ConnectError | httpx2.TimeoutException | TimeoutError)
+        look_at = "Check the network and MYROUTER_BASE_URL" if at_the_router else SETTINGS
+        return Rejected(
+            f"{self.host} could not be reached ({_fault(error)}). Nothing was sent or bought.",
+            f"{look_at}, then call again.",
+        )
+
+    def _unanswered(self, error: Exception, limit: float) -> Uncertain:
+        """What it means afterwards."""
+        if isinstance(error, TimeoutError):
+            return uncertain(self.host, f"{self.host} did not answer in {limit:.3g} seconds")
+        _fault(error)
+        return uncertain(self.host, f"The connection to {self.host} broke before the answer")
+
+    async def _submitted(self, content: "_Content", limit: float) -> Reply:
+        """Raises whatever comes; TimeoutError once the time is over."""
+        outcome: Reply | Exception = TimeoutError()
+
+        async def give_up() -> None:
+            reach = min(self._timeouts.reach, limit)
+            await anyio.sleep(reach)
+            if content.has_left:
+                await anyio.sleep(limit - reach)
+                await anyio.sleep(self._timeouts.grace)
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(give_up)
+            try:
+                length = {"Content-Length": str(len(content.bytes))}
+                outcome = await self._exchange("POST", SUBMIT_PATH, content=content, headers=length)
+            except Exception as error:
+                outcome = error
+            tasks.cancel_scope.cancel()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def _exchange(self, method: str, path: str, headers: dict[str, str] | None = None, **content: Any) -> Reply:
+        """The caller limits its time."""
+        import httpx2
+
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json", **(headers or {})}
+        timeout = httpx2.Timeout(None, connect=self._timeouts.connect, pool=self._timeouts.connect)
         url = self.base_url + path
         async with self._opened().stream(method, url, headers=headers, timeout=timeout, **content) as response:
             body = bytearray()
@@ -169,6 +205,22 @@ class Router:
         return self._client
 
 
+class _Content:
+    """The body of a request. While none of it `has_left`, the router cannot have the request.
+
+    Whatever a proxy wants before the way is open, a CONNECT or a greeting, is not this request: its body is asked for
+    only once its own head was written to the router.
+    """
+
+    def __init__(self, body: dict[str, Any]):
+        self.bytes = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        self.has_left = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.has_left = True
+        yield self.bytes
+
+
 class _NoClient(Exception):
     """Proxies and certificates are the environment's, and it may name some that cannot be. Nothing was sent."""
 
@@ -179,10 +231,13 @@ def _misfit(error: Exception) -> str:
     return "the certificate file cannot be read" if isinstance(error, OSError) else "the proxy's address is malformed"
 
 
-def _fault(error: BaseException) -> str:
+def _fault(error: Exception) -> str:
     """The kind of failure in plain words; the exception's own text may carry addresses."""
     import httpx2
 
+    if not isinstance(error, httpx2.HTTPError | TimeoutError):
+        # The HTTP client does not translate all that its own libraries raise.
+        log.warning("the HTTP client raised %s.%s", type(error).__module__, type(error).__qualname__)
     kinds: list[tuple[type[BaseException], str]] = [
         (httpx2.ConnectTimeout, "connecting took too long"),
         (httpx2.PoolTimeout, "too many requests at once"),

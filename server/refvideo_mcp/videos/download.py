@@ -1,5 +1,6 @@
 """The way from a link to a file: resumed where the server can, from the start where it cannot, and never endless."""
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 from refvideo_mcp import __version__
-from refvideo_mcp.errors import Unavailable, clean
+from refvideo_mcp.errors import RefvideoError, Unavailable, clean
 from refvideo_mcp.hosts import is_public
 from refvideo_mcp.proxies import DIRECT
 from refvideo_mcp.videos.part import NotReached, Part
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import httpx2
 
 __all__ = ["download", "new_client"]
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 8
 
@@ -64,8 +67,7 @@ async def download(client: "httpx2.AsyncClient", url: str, part: Part, *, max_mb
 
     with anyio.move_on_after(within) as scope:
         try:
-            retriable = (httpx2.TransportError, _Cut)
-            async for attempt in stamina.retry_context(on=retriable, attempts=ATTEMPTS, timeout=within):
+            async for attempt in stamina.retry_context(on=_may_pass, attempts=ATTEMPTS, timeout=within):
                 with attempt:
                     await _attempt(client, url, part, max_mb)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
@@ -78,6 +80,11 @@ async def download(client: "httpx2.AsyncClient", url: str, part: Part, *, max_mb
             raise NotReached("its link or its host's answer is malformed") from error
         except _Cut as error:
             raise NotReached(str(error)) from error
+        except Exception as error:
+            if not _is_foreign(error):
+                raise
+            log.warning("the HTTP client raised %s.%s", type(error).__module__, type(error).__qualname__)
+            raise NotReached("the connection broke again and again") from error
     if scope.cancelled_caught:
         raise NotReached("its host is too slow")
 
@@ -96,6 +103,24 @@ def _is_public(host: str) -> bool:
         return is_public(host)
     except ValueError:
         return False
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another attempt may bring what this one did not."""
+    import httpx2
+
+    return isinstance(error, httpx2.TransportError | _Cut) or _is_foreign(error)
+
+
+def _is_foreign(error: Exception) -> bool:
+    """Whether it comes from below the HTTP client, which does not translate all that its libraries raise."""
+    import ssl
+
+    import httpx2
+
+    if isinstance(error, OSError):  # the disk's, but for these
+        return isinstance(error, ssl.SSLError)
+    return not isinstance(error, httpx2.HTTPError | httpx2.InvalidURL | RefvideoError | _Cut)
 
 
 async def _attempt(client: "httpx2.AsyncClient", url: str, part: Part, max_mb: int) -> None:
