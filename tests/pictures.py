@@ -1,10 +1,12 @@
 """Pictures for tests, kind and hostile, made on the spot."""
 
+import array
 import io
 import random
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageCms
@@ -103,3 +105,117 @@ def decoded(content: bytes) -> Image.Image:
     with Image.open(io.BytesIO(content)) as image:
         image.load()
         return image
+
+
+def grey16(width: int, height: int) -> Image.Image:
+    """From black on the left to white on the right, 16 bits a pixel."""
+    row = array.array("H", (round(x / (width - 1) * 65535) for x in range(width)))
+    return Image.frombytes("I;16", (width, height), row.tobytes() * height)
+
+
+def tiff_of(
+    *pages: Sequence[tuple[int, int, Sequence[int]]], pixels: bytes = b"", below: Sequence[int] = (), order: str = "<"
+) -> bytes:
+    """A TIFF from its directories, each a list of (tag, type, values); `pixels` stand at 8.
+
+    The pages in `below` are sub-directories of the first one.
+    """
+    forms = {1: "B", 3: "H", 4: "I", 7: "B"}
+    starts: list[int] = []
+    bodies: list[list[tuple[int, int, Sequence[int]]]] = []
+    place = 8 + len(pixels)
+    for page in pages:
+        # The offsets of sub-directories are known at the end only; they take as much room as any others.
+        entries = sorted([*page, *([(330, 4, [0] * len(below))] if below and not starts else [])])
+        starts.append(place)
+        bodies.append(entries)
+        inside = sum(
+            len(v) * struct.calcsize(forms[t]) for _, t, v in entries if len(v) * struct.calcsize(forms[t]) > 4
+        )
+        place += 2 + 12 * len(entries) + 4 + inside
+    chain = [number for number in range(len(pages)) if number not in below]
+    file = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, starts[0]) + pixels
+    for number, entries in enumerate(bodies):
+        rows, values_at, data = b"", starts[number] + 2 + 12 * len(entries) + 4, b""
+        for tag, kind, values in entries:
+            values = [starts[page] for page in below] if tag == 330 else values
+            packed = struct.pack(f"{order}{len(values)}{forms[kind]}", *values)
+            rows += struct.pack(order + "HHI", tag, kind, len(values))
+            if len(packed) > 4:
+                rows += struct.pack(order + "I", values_at + len(data))
+                data += packed
+            else:
+                rows += packed.ljust(4, b"\0")
+        after = chain.index(number) + 1 if number in chain else len(chain)
+        following = starts[chain[after]] if after < len(chain) else 0
+        file += struct.pack(order + "H", len(entries)) + rows + struct.pack(order + "I", following) + data
+    return file
+
+
+def tiff_page(
+    width: int, height: int, bits: Sequence[int], photometric: int, length: int
+) -> list[tuple[int, int, Sequence[int]]]:
+    """A directory whose pixels, uncompressed, stand at 8."""
+    return [
+        (256, 3, [width]),
+        (257, 3, [height]),
+        (258, 3, bits),
+        (259, 3, [1]),
+        (262, 3, [photometric]),
+        (273, 4, [8]),
+        (277, 3, [len(bits)]),
+        (278, 3, [height]),
+        (279, 4, [length]),
+    ]
+
+
+def raw(*, dng: bool) -> bytes:
+    """A camera's raw file: a thumbnail that any program shows, and what the sensor saw below it."""
+    thumbnail = scene(160, 120).tobytes()
+    first = [*tiff_page(160, 120, (8, 8, 8), 2, len(thumbnail)), (254, 4, [1])]
+    sensor = [*tiff_page(1200, 900, (16,), 32803, 1200 * 900 * 2), (254, 4, [0])]
+    if dng:
+        return tiff_of([*first, (50706, 1, (1, 4, 0, 0))], pixels=thumbnail)
+    return tiff_of(first, sensor, pixels=thumbnail, below=[1])
+
+
+def grey_profile(gamma: float = 1.8) -> bytes:
+    """A small ICC profile for grey pictures."""
+
+    def fixed(*values: float) -> bytes:
+        return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+    tags = [
+        (b"desc", b"desc\0\0\0\0" + struct.pack(">I", 5) + b"grey\0" + bytes(79)),
+        (b"cprt", b"text\0\0\0\0none\0\0\0\0"),
+        (b"wtpt", b"XYZ \0\0\0\0" + fixed(0.9642, 1, 0.8249)),
+        (b"kTRC", b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)),
+    ]
+    start = 128 + 4 + 12 * len(tags)
+    table, body = b"", b""
+    for name, data in tags:
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data
+    head = struct.pack(">I4sI4s4s4s", start + len(body), b"lcms", 0x02400000, b"mntr", b"GRAY", b"XYZ ")
+    head += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + fixed(0.9642, 1, 0.8249)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def with_chunks(png: bytes, *chunks: bytes) -> bytes:
+    """A PNG with more chunks behind its head."""
+    return png[:33] + b"".join(chunks) + png[33:]
+
+
+def with_nclx(picture: bytes, primaries: int, transfer: int) -> bytes:
+    """An AVIF that names other colours for the same numbers."""
+    place = picture.index(b"colrnclx") + 8
+    return picture[:place] + struct.pack(">HH", primaries, transfer) + picture[place + 4 :]
+
+
+def jpeg_with_segments(count: int, segment: bytes) -> bytes:
+    plain = saved(scene(), "JPEG")
+    return plain[:2] + segment * count + plain[2:]
+
+
+def video_head() -> bytes:
+    return struct.pack(">I", 24) + b"ftypmp42" + bytes(4) + b"isommp42" + struct.pack(">I", 8) + b"mdat" + bytes(99)

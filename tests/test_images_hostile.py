@@ -22,8 +22,8 @@ from refvideo_mcp.spec import ReferenceVideoRequest
 pytestmark = pytest.mark.anyio
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 BROKEN = (
-    "is no picture that can be read, or a broken one. "
-    "Use a whole PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file. Nothing was sent."
+    "picture that is broken, cut off, or of a rare form. Ask the user to download or copy it again, "
+    "or to export it as a plain JPEG or PNG. Nothing was sent."
 )
 OUTSIDE = "is outside the folders that pictures may be sent from."
 
@@ -385,36 +385,33 @@ class TestContents:
     """Files that are not what they say, or too much of it."""
 
     @pytest.mark.parametrize(
-        ("name", "content"),
+        ("kind", "content"),
         [
-            ("page.png", b"<!doctype html><title>404</title>"),
-            ("keys.png", b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA"),
-            ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'),
-            ("script.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run"),
-            ("paper.pdf", b"%PDF-1.7\n" + saved(scene(), "JPEG")),
-            ("movie.jpg", b"\0\0\0\x18ftypmp42" + bytes(400)),
-            ("zeros.png", bytes(4096)),
-            ("icon.png", saved(scene(64, 64), "ICO")),
-            ("cut.png", saved(noise(300, 300), "PNG")[:-9000]),
-            ("cut.jpg", saved(noise(300, 300), "JPEG")[:-9000]),
-            ("cut.webp", saved(noise(300, 300), "WEBP")[:-9000]),
-            ("cut.gif", saved(noise(300, 300), "GIF")[:900]),
-            ("head.png", saved(scene(), "PNG")[:33]),
-            ("bent.png", saved(scene(), "PNG").replace(b"IDAT", b"IDAX")),
-            ("late.png", b"GIF89a" + saved(scene(), "PNG")),
-            ("nothing.png", pictures.png_of(0, 10)),
+            ("PNG", saved(noise(300, 300), "PNG")[:-9000]),
+            ("WEBP", saved(noise(300, 300), "WEBP")[:-9000]),
+            ("GIF", saved(noise(300, 300), "GIF")[:900]),
+            ("PNG", saved(scene(), "PNG")[:33]),
+            ("PNG", saved(scene(), "PNG").replace(b"IDAT", b"IDAX")),
+            ("GIF", b"GIF89a" + saved(scene(), "PNG")),
+            ("PNG", pictures.png_of(0, 10)),
+            ("TIFF", saved(scene(), "TIFF")[:900]),
+            ("TIFF", b"II*\0\x08\0\0\0"),
+            ("BMP", saved(scene(), "BMP")[:900]),
         ],
     )
-    async def test_what_is_no_whole_picture_is_refused_and_not_echoed(
-        self, home: Path, name: str, content: bytes
+    async def test_a_broken_picture_is_refused_as_the_kind_it_is_and_not_echoed(
+        self, home: Path, kind: str, content: bytes
     ) -> None:
-        (home / "project" / name).write_bytes(content)
-        assert await sentence(name) == f"{home / 'project' / name} {BROKEN}"
-        assert await sentence(data_uri(content)) == f"The data URI in `subjects[0].images[0]` {BROKEN}"
+        (home / "project" / "cut.png").write_bytes(content)
+        said = f"is a {kind} {BROKEN}"
+        assert await sentence("cut.png") == f"{home / 'project' / 'cut.png'} {said}"
+        assert await sentence(data_uri(content)) == f"The data URI in `subjects[0].images[0]` {said}"
 
     async def test_an_empty_file_is_called_empty(self, home: Path) -> None:
         (home / "project" / "empty.png").touch()
+        (home / "project" / "zeros.png").write_bytes(bytes(4096))
         assert "empty.png is empty. Ask the user for another file." in await sentence("empty.png")
+        assert "zeros.png is empty: it holds only zeros. Ask the user to download" in await sentence("zeros.png")
 
     @pytest.mark.parametrize("size", [(50_000, 50_000), (10_000, 10_000), (2**31 - 1, 2)])
     async def test_a_bomb_is_refused_before_it_unpacks(self, home: Path, size: tuple[int, int]) -> None:
@@ -426,9 +423,10 @@ class TestContents:
             f"{home / 'project' / 'bomb.png'} has more than 89 million pixels. Use a smaller picture. Nothing was sent."
         )
 
-    async def test_a_bomb_in_the_text_of_a_picture_is_refused(self, home: Path) -> None:
+    async def test_a_bomb_in_the_text_of_a_picture_is_left_out_unopened(self, home: Path) -> None:
         (home / "project" / "bomb.png").write_bytes(pictures.png_with_text_bomb())
-        assert await sentence("bomb.png") == f"{home / 'project' / 'bomb.png'} {BROKEN}"
+        loaded = await Images(folders=[], grants=None).load(order("bomb.png"))
+        assert loaded.request.subjects[0].images == [data_uri(saved(scene(), "PNG"))]
 
     async def test_a_huge_sparse_file_is_refused_by_its_size(self, home: Path) -> None:
         with (home / "project" / "huge.png").open("wb") as file:
@@ -457,8 +455,8 @@ class TestContents:
             ("data:image/png;base64,@@@@", "is not base64, or is cut off."),
             ("data:image/png;base64,AAAAA", "is not base64, or is cut off."),
             ("data:image/png;base64,\u00e9\u00e9\u00e9\u00e9", "is not base64, or is cut off."),
-            ("data:image/png;base64,", BROKEN),
-            ("data:,hello", BROKEN),
+            ("data:image/png;base64,", "is empty."),
+            ("data:,hello", "is a text file."),
             ("data:image/png;base64," + "A" * 66_700_000, "is larger than 50 MB. Use a smaller picture."),
         ],
     )

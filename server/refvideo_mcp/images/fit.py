@@ -76,7 +76,7 @@ def _level(items: Sequence[_Item], room: int) -> int:
 
 def _smaller(original: Picture, size: int) -> Picture:
     """The picture in at most `size` bytes, or as small as it may become."""
-    with decoded(original.content, original.name) as source:
+    with decoded(original.content, original.kind, original.name) as source:
         alpha = source.has_transparency_data
         kind: Kind = "webp" if alpha else "jpeg"
         image = source.convert("RGBA" if alpha else "RGB")

@@ -179,8 +179,6 @@ def _picture(place: Place | _Inline) -> Picture:
         return prepare(content_of(place.uri, place.name), place.name, place.name)
     with trouble_as_refusal(place.shown):
         content = read(place.path, place.shown)
-    if not content:
-        raise Refused(f"{place.shown} is empty.", "Ask the user for another file. Nothing was sent.")
     return prepare(content, place.name, place.shown)
 
 

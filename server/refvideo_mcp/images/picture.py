@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.images.anatomy import Anatomy, examined
 from refvideo_mcp.images.bare import bare
-from refvideo_mcp.images.colours import in_srgb, is_srgb
+from refvideo_mcp.images.colours import in_srgb, is_srgb, obeyed
+from refvideo_mcp.images.kinds import FileKind, kind_of_file
+from refvideo_mcp.images.unended import ended
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,11 +21,8 @@ __all__ = ["Kind", "Picture", "decoded", "encoded", "prepare"]
 
 Kind = Literal["png", "jpeg", "webp"]
 
-_PASSED: dict[str, Kind] = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
-_READ = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]  # JPEG includes MPO, which phones write
-_ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
-_LOSSY = {"JPEG", "MPO", "AVIF", "HEIF"}
-_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_PASSED: dict[FileKind, Kind] = {"png": "png", "jpeg": "jpeg", "webp": "webp"}
+_LOSSY = {"jpeg", "avif", "heif"}
 _LONGEST_SIDE = 16_000  # WebP takes no more, and JPEG not much more
 _SMALLEST_SIDE = 128
 _LONGEST_SHAPE = 4
@@ -30,7 +30,7 @@ _LONGEST_SHAPE = 4
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it will be sent. `name` is what messages call it."""
+    """A picture as it will be sent: 8 bits, in sRGB, upright. `name` is what messages call it."""
 
     name: str
     content: bytes
@@ -41,7 +41,7 @@ class Picture:
 
 
 def prepare(content: bytes, name: str, shown: str) -> Picture:
-    """The picture in `content`, upright, in sRGB, and without metadata.
+    """The picture in `content`, upright, in sRGB with 8 bits, and without metadata.
 
     A file that is all this is passed on byte for byte; one that has only metadata too many loses just that.
 
@@ -50,48 +50,82 @@ def prepare(content: bytes, name: str, shown: str) -> Picture:
     Raises:
         Refused: it is no picture, a broken one, or one that would fill the memory.
     """
-    with decoded(content, shown) as source:
+    kind = kind_of_file(content, shown)
+    anatomy = examined(content, kind, shown)
+    parts, lost = anatomy.content, 0
+    if kind == "jpeg" and not anatomy.whole:
+        with _trouble_as_refusal(kind, shown):
+            parts, lost = ended(parts, shown)
+    with _opened(parts, kind, shown) as source:
         size = source.size
-        animated = source.format in _ANIMATED and getattr(source, "is_animated", False)
-        kind = _PASSED.get(str(source.format))
-        made = _cut(content, kind, source) if kind else None
-        if kind is None or made is None:
-            drawn = in_srgb(_upright(source))
-            kind, tables = _kind_for(source, drawn), _tables(source)
+        told = [*anatomy.warnings, *_others_in(source, kind)]
+        made = None if lost else _cut(parts, kind, source, anatomy)
+        if made is None:
+            drawn = in_srgb(source, anatomy.profile, depth=anatomy.depth, inverted=anatomy.inverted)
+            if lost:
+                told.append(f"ends too early: its last {lost} of {source.height} rows are left out")
+                drawn = drawn.crop((0, 0, drawn.width, drawn.height - lost))
+            drawn = _upright(drawn, source, anatomy.turn)
+            sent_as, tables = _kind_for(kind, drawn), _tables(source)
     if made is None:
         del source  # or its memory would stay while the copy is written
         drawn.info = {}  # or its writer would copy some of the metadata
-        made, size = encoded(drawn, kind, **(tables if kind == "jpeg" else {})), drawn.size
-    elif made != content:
-        with decoded(made, shown):
-            pass  # nothing that the picture needs is missing
-    first = [f"{name} is animated: only its first frame is sent."] if animated else []
-    return Picture(name, made, kind, *size, (*first, *_advice(name, size)))
+        made, size = encoded(drawn, sent_as, **(tables if sent_as == "jpeg" else {})), drawn.size
+    else:
+        sent_as = _PASSED[kind]
+    return Picture(name, made, sent_as, *size, (*(f"{name} {what}." for what in told), *_advice(name, size)))
 
 
-def _cut(content: bytes, kind: Kind, source: "Image.Image") -> bytes | None:
+def _cut(parts: bytes, kind: FileKind, source: "Image.Image", anatomy: Anatomy) -> bytes | None:
     """The file without its metadata, if its pixels may stay as they are."""
-    profile = source.info.get("icc_profile")
-    if source.mode == "CMYK" or _turn(source) is not None or not (profile is None or is_srgb(profile)):
+    if kind not in _PASSED or anatomy.turn != 1 or anatomy.depth != 8:
         return None
-    return bare(content, kind, keep_profile=profile is not None)
+    if source.mode == "CMYK" or obeyed(source, anatomy.profile) is not None:
+        return None
+    profile = source.info.get("icc_profile")
+    return bare(parts, kind, keep_profile=profile is not None and is_srgb(profile))
+
+
+def _others_in(source: "Image.Image", kind: FileKind) -> list[str]:
+    """What only a decoder finds beside the picture."""
+    count = getattr(source, "n_frames", 1) if kind in ("avif", "heif") else 1
+    if count < 2:
+        return []
+    if kind == "avif":
+        return ["is animated: only its first frame is sent"]
+    return [f"holds {count} pictures: only its main one is sent"]
 
 
 @contextmanager
-def decoded(content: bytes, name: str) -> "Iterator[Image.Image]":
-    """The whole picture in memory; what Pillow's decoders make of hostile bytes becomes a refusal."""
+def decoded(content: bytes, kind: Kind, name: str) -> "Iterator[Image.Image]":
+    """A picture that `prepare` made, in memory."""
+    with _opened(content, kind, name) as image:
+        yield image
+
+
+@contextmanager
+def _opened(content: bytes, kind: FileKind, name: str) -> "Iterator[Image.Image]":
     from PIL import Image
 
-    formats = _READ
-    if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS and b"avif" not in content[16:64]:
-        formats = [_heif_format(name)]
+    if kind == "heif":
+        _learn_heif(name)
+    if kind == "avif":
+        _must_know_avif(name)
     # Warnings are process-wide, but so is stderr. Pillow only warns of a bomb up to twice its limit.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+    with _trouble_as_refusal(kind, name), Image.open(io.BytesIO(content), formats=[kind.upper()]) as source:
+        source.load()
+        yield source
+
+
+@contextmanager
+def _trouble_as_refusal(kind: FileKind, name: str) -> Iterator[None]:
+    """What Pillow's decoders make of hostile bytes, in a sentence."""
+    from PIL import Image
+
     try:
-        with Image.open(io.BytesIO(content), formats=formats) as source:
-            source.load()
-            yield source
+        yield
     except Refused:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -103,8 +137,8 @@ def decoded(content: bytes, name: str) -> "Iterator[Image.Image]":
         raise Refused(f"{name} does not fit into memory.", "Use a smaller picture. Nothing was sent.") from error
     except Exception as error:  # decoders raise many kinds for a broken file
         raise Refused(
-            f"{name} is no picture that can be read, or a broken one.",
-            "Use a whole PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file. Nothing was sent.",
+            f"{name} is a {kind.upper()} picture that is broken, cut off, or of a rare form.",
+            "Ask the user to download or copy it again, or to export it as a plain JPEG or PNG. Nothing was sent.",
         ) from error
 
 
@@ -120,7 +154,7 @@ def encoded(image: "Image.Image", kind: Kind, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def _heif_format(name: str) -> str:
+def _learn_heif(name: str) -> None:
     try:
         from importlib import import_module
 
@@ -130,13 +164,27 @@ def _heif_format(name: str) -> str:
             f"{name} is a HEIC picture, which this server cannot read yet.",
             "Ask the user to run pip install 'refvideo-mcp[heic]', or use a JPEG or PNG copy. Nothing was sent.",
         ) from None
-    return "HEIF"
 
 
-def _turn(image: "Image.Image") -> "Image.Transpose | None":
-    """What sets the picture upright."""
+def _must_know_avif(name: str) -> None:
+    from PIL import features
+
+    if not features.check("avif"):
+        raise Refused(
+            f"{name} is an AVIF picture, which this server cannot read.",
+            "Ask the user to export it as a JPEG or PNG. Nothing was sent.",
+        )
+
+
+def _upright(image: "Image.Image", source: "Image.Image", turn: int) -> "Image.Image":
+    """Set upright as Exif says: `turn`, or what AVIF's and HEIC's decoders found."""
     from PIL.Image import Transpose
 
+    if source.format in ("AVIF", "HEIF"):
+        try:
+            turn = source.getexif().get(0x0112, 1)
+        except Exception:  # broken metadata says nothing about the pixels
+            turn = 1
     turns = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
@@ -146,23 +194,15 @@ def _turn(image: "Image.Image") -> "Image.Transpose | None":
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    try:
-        return turns.get(image.getexif().get(0x0112, 1))
-    except Exception:  # broken metadata says nothing about the pixels
-        return None
+    return image.transpose(turns[turn]) if turn in turns else image
 
 
-def _upright(image: "Image.Image") -> "Image.Image":
-    turn = _turn(image)
-    return image if turn is None else image.transpose(turn)
-
-
-def _kind_for(source: "Image.Image", image: "Image.Image") -> Kind:
+def _kind_for(kind: FileKind, image: "Image.Image") -> Kind:
     if max(image.size) > _LONGEST_SIDE:
         return "png"
-    if source.format == "WEBP":
+    if kind == "webp":
         return "webp"
-    return "jpeg" if source.format in _LOSSY and image.mode != "RGBA" else "png"
+    return "jpeg" if kind in _LOSSY and image.mode != "RGBA" else "png"
 
 
 def _tables(source: "Image.Image") -> dict[str, Any]:

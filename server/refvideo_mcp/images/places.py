@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.images.cloud import is_elsewhere, meant_by_placeholder, only_in_the_cloud, placeholder_of
 from refvideo_mcp.images.files import names_in
 from refvideo_mcp.images.folders import Rule
 from refvideo_mcp.images.spellings import path_text
@@ -83,6 +84,8 @@ def trouble_as_refusal(shown: str, *, missing_is_fine: bool = False) -> Iterator
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         if missing and missing_is_fine:
             return
+        if is_elsewhere(error):
+            raise only_in_the_cloud(shown) from error
         said = {
             errno.EACCES: "may not be read by this server: its permissions forbid it",
             errno.EPERM: "may not be read by this server: its permissions forbid it",
@@ -134,9 +137,12 @@ def _namesake(place: Place) -> Place | None:
 
 def _missing(place: Place) -> Refused:
     try:
-        names = [name for name in names_in(place.path.parent) if not name.startswith(".")]
+        names = names_in(place.path.parent)
     except OSError:
         names = []
+    if placeholder_of(place.path.name) in names:
+        return only_in_the_cloud(place.shown)
+    names = [name for name in names if not name.startswith(".")]
     by_letters = {name.casefold(): clean(name, 60) for name in names}
     near = get_close_matches(place.path.name.casefold()[:255], by_letters, n=3, cutoff=0.5)
     hint = f"In that folder: {', '.join(by_letters[name] for name in near)}. " if near else ""
@@ -146,6 +152,8 @@ def _missing(place: Place) -> Refused:
 def _not_allowed(place: Place, rule: Rule) -> Refused:
     leads = "" if place.path == place.tried else f" (which is {clean(str(place.path), 200)})"
     match rule.standing(place.path):
+        case "hidden" if (name := meant_by_placeholder(place.tried.name)) is not None:
+            return only_in_the_cloud(clean(str(place.tried.with_name(name)), 200))
         case "hidden":
             return Refused(
                 f"{place.shown}{leads} is hidden or in a hidden folder; such files are never sent.",

@@ -1,0 +1,194 @@
+"""What a file is, by its first bytes: a picture of a kind that is read here, or something else with a name."""
+
+import re
+from typing import Literal
+
+from refvideo_mcp.errors import Refused
+
+__all__ = ["FileKind", "kind_of_file"]
+
+FileKind = Literal["png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heif"]
+
+_EXPORT = "Ask the user to export it as a JPEG or PNG."
+_RAW = ("a camera raw file", "Ask the user to export a JPEG from it.")
+_FRAME = "Ask the user for one frame of it, saved as a picture."
+_UNPACK = "Ask the user to take the picture out of it."
+_LED = "Use the picture that it leads to."
+_VIDEO, _SOUND = ("a video", _FRAME), ("a sound file", "Ask the user for a picture.")
+_ARCHIVE, _SHORTCUT = ("an archive", _UNPACK), ("a shortcut", _LED)
+
+_PICTURES: tuple[tuple[bytes, FileKind], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+)
+_OTHERS = (
+    (b"8BPS", ("a Photoshop document", _EXPORT)),
+    (b"gimp xcf", ("a GIMP document", _EXPORT)),
+    (b"%!PS", ("a PostScript file", _EXPORT)),
+    (b"\xc5\xd0\xd3\xc6", ("a PostScript file", _EXPORT)),
+    (b"\0\0\1\0", ("a Windows icon", _EXPORT)),
+    (b"\0\0\2\0", ("a Windows cursor", _EXPORT)),
+    (b"icns", ("a macOS icon", _EXPORT)),
+    (b"\0\0\0\x0cjP  ", ("a JPEG 2000 picture", _EXPORT)),
+    (b"\xff\x4f\xff\x51", ("a JPEG 2000 picture", _EXPORT)),
+    (b"\0\0\0\x0cJXL ", ("a JPEG XL picture", _EXPORT)),
+    (b"\xff\x0a", ("a JPEG XL picture", _EXPORT)),
+    (b"\x76\x2f\x31\x01", ("an OpenEXR picture", _EXPORT)),
+    (b"#?RADIANCE", ("a Radiance picture", _EXPORT)),
+    (b"DDS ", ("a DirectDraw texture", _EXPORT)),
+    (b"qoif", ("a QOI picture", _EXPORT)),
+    (b"SIMPLE  =", ("a FITS picture", _EXPORT)),
+    (b"SDPX", ("a DPX picture", _EXPORT)),
+    (b"XPDS", ("a DPX picture", _EXPORT)),
+    (b"\xd7\xcd\xc6\x9a", ("a Windows metafile", _EXPORT)),
+    (b"\0\xffKA", ("an Affinity document", _EXPORT)),
+    (b"AT&TFORM", ("a DjVu document", _EXPORT)),
+    (b"FUJIFILMCCD-RAW", _RAW),
+    (b"IIRO", _RAW),  # Olympus
+    (b"IIRS", _RAW),
+    (b"MMOR", _RAW),
+    (b"IIU\0", _RAW),  # Panasonic
+    (b"II\x1a\0\0\0HEAPCCDR", _RAW),  # old Canons
+    (b"\0MRM", _RAW),  # Minolta
+    (b"FOVb", _RAW),  # Sigma
+    (b"\x1a\x45\xdf\xa3", _VIDEO),
+    (b"FLV\1", _VIDEO),
+    (b"\0\0\1\xba", _VIDEO),
+    (b"\0\0\1\xb3", _VIDEO),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _VIDEO),
+    (b"OggS", ("a video or sound file", _FRAME)),
+    (b"fLaC", _SOUND),
+    (b"ID3", _SOUND),
+    (b"PK\3\4", ("a ZIP archive or a document", _UNPACK)),
+    (b"7z\xbc\xaf\x27\x1c", _ARCHIVE),
+    (b"Rar!\x1a\x07", _ARCHIVE),
+    (b"\x1f\x8b", _ARCHIVE),
+    (b"BZh", _ARCHIVE),
+    (b"\xfd7zXZ\0", _ARCHIVE),
+    (b"\x28\xb5\x2f\xfd", _ARCHIVE),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ("an Office document", _UNPACK)),
+    (b"L\0\0\0\x01\x14\x02\0", ("a Windows shortcut", _LED)),
+    (b"book\0\0\0\0mark", ("a macOS alias", _LED)),
+    (b"bplist00", ("a macOS property list", "Ask the user for the picture itself.")),
+    (b"\x7fELF", ("a program", "Ask the user for a picture.")),
+    (b"SQLite format 3\0", ("a database", "Ask the user for a picture.")),
+)
+_BMP_HEADS = {12, 16, 40, 52, 56, 64, 108, 124}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_MOVIE_BOXES = {b"moov", b"mdat", b"wide", b"pnot", b"skip", b"moof"}
+
+_PAGE = re.compile(r"<!doctype html|<(html|head|body|script|meta|title)[\s>]", re.IGNORECASE)
+_TEXTS = (
+    (
+        re.compile(r"version https://git-lfs"),
+        ("a Git LFS pointer", "Ask the user to run `git lfs pull` in that project."),
+    ),
+    (
+        re.compile(r"[./]*\.git/annex/objects/|/annex/objects/"),
+        ("a git-annex pointer", "Ask the user to run `git annex get` on it."),
+    ),
+    (re.compile(r"\[(InternetShortcut|Desktop Entry)\]"), _SHORTCUT),
+    (re.compile(r"data:image/"), ("the text of a data URI", "Give that text itself as the image.")),
+    (
+        re.compile(r"(iVBORw0KGgo|/9j/|R0lGOD|UklGR)"),
+        ("the base64 text of a picture", "Give it as a data URI, data:image/png;base64,…"),
+    ),
+)
+
+
+def kind_of_file(content: bytes, name: str) -> FileKind:
+    """The kind of picture that a file begins like, whatever it is called.
+
+    Raises:
+        Refused: it is something else, which is named, or nothing that is known here.
+    """
+    for start, kind in _PICTURES:
+        if content.startswith(start) and not _is_raw_tiff(content):
+            return kind
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "webp"
+    if content[:2] == b"BM" and int.from_bytes(content[14:18], "little") in _BMP_HEADS:
+        return "bmp"
+    if content[4:8] == b"ftyp":
+        brand, others = content[8:12], {content[place : place + 4] for place in range(16, min(_size(content), 96), 4)}
+        if brand in _AVIF_BRANDS or (brand in (b"mif1", b"msf1") and others & _AVIF_BRANDS):
+            return "avif"
+        if brand in _HEIF_BRANDS or (others & _HEIF_BRANDS and not others & {b"isom", b"mp41", b"mp42"}):
+            return "heif"
+    what, way_out = _other(content)
+    raise Refused(f"{name} is {what}.", f"{way_out} Nothing was sent.")
+
+
+def _size(content: bytes) -> int:
+    return int.from_bytes(content[:4])
+
+
+def _is_raw_tiff(content: bytes) -> bool:
+    """Canon's and Phase One's have a mark behind TIFF's own; the others are told apart by what is in them."""
+    return content[:2] in (b"II", b"MM") and (content[8:10] == b"CR" or content[8:12] in (b"IIII", b"MMMM"))
+
+
+def _other(content: bytes) -> tuple[str, str]:
+    if not content:
+        return "empty", "Ask the user for another file."
+    if content.count(0) == len(content):
+        return "empty: it holds only zeros", "Ask the user to download or copy it again."
+    if _is_raw_tiff(content):
+        return _RAW
+    for start, other in _OTHERS:
+        if content.startswith(start):
+            return other
+    if content[4:8] == b"ftyp":
+        return _of_brand(content[8:12])
+    if content[4:8] in _MOVIE_BOXES or content[:1] + content[188:189] + content[376:377] == b"GGG":
+        return _VIDEO
+    if content[:4] == b"RIFF":
+        return {b"AVI ": _VIDEO, b"WAVE": _SOUND}.get(content[8:12], ("a RIFF file of an unknown kind", _EXPORT))
+    if re.match(rb"P[1-7]\s+(#|[0-9]|WIDTH)", content):
+        return "a Netpbm picture", _EXPORT
+    if content[128:132] == b"DICM":
+        return "a DICOM picture", _EXPORT
+    if content[257:262] == b"ustar":
+        return _ARCHIVE
+    if b"%PDF-" in content[:1024]:
+        return "a PDF document", "Ask the user to export the page or picture as a JPEG or PNG."
+    text = _of_text(content[:4096])
+    if text is None and content[:2] == b"MZ":
+        return "a program", "Ask the user for a picture."
+    return text or (
+        "no picture of a kind that can be read here",
+        "Use a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file.",
+    )
+
+
+def _of_brand(brand: bytes) -> tuple[str, str]:
+    if brand == b"crx ":
+        return _RAW
+    return _SOUND if brand in (b"M4A ", b"M4B ", b"M4P ") else _VIDEO
+
+
+def _of_text(start: bytes) -> tuple[str, str] | None:
+    """What kind of text it is; None if it is none."""
+    encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    # The cut may have split a character.
+    text = start.decode(encoding, "ignore").strip()
+    if not text or len(text) * 3 < len(start) * 2 / (2 if encoding == "utf-16" else 1) - 8:
+        return None
+    if any(character < " " and character not in "\t\n\r\f\x1b" for character in text):
+        return None
+    for pattern, other in _TEXTS:
+        if pattern.match(text):
+            return other
+    page, drawing = _PAGE.search(text), re.search(r"<svg[\s>]", text)
+    if drawing and not (page and page.start() < drawing.start()):
+        return "an SVG drawing", _EXPORT
+    if page:
+        return "a web page", "Ask the user to save the picture itself, not the page around it."
+    return "a text file", "Ask the user for the picture itself."
