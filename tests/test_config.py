@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
+import refvideo_mcp
 from client_table import rows
 from command_line import run
+from refvideo_mcp import extras
 from refvideo_mcp.cli import installed, main
 from refvideo_mcp.cli.config import CLIENTS
 
@@ -117,7 +119,37 @@ def test_an_installation_in_the_cache_of_uv_is_started_by_uvx(tmp_path: Path, mo
     monkeypatch.setenv("PATH", str(tmp_path))
     assert installed.server_command() == [COMMAND]
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "uv" / "archive-v0" / "0a1b"))
-    assert installed.server_command() == [str(uvx), "--from", "refvideo-mcp[video]", "refvideo-mcp"]
+    told = tmp_path / "refvideo_mcp-0.1.dist-info" / "direct_url.json"
+    told.parent.mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    git = {"vcs": "git", "commit_id": "0a1b"}
+    for origin, source in (
+        ({"url": "file:///home/me/re%20fvideo", "dir_info": {}}, "/home/me/re fvideo"),
+        ({"url": "https://me.example/r.whl", "archive_info": {}}, "https://me.example/r.whl"),
+        ({"url": "https://me.example/r.git", "vcs_info": git}, "git+https://me.example/r.git@0a1b"),
+    ):
+        told.write_text(json.dumps(origin))
+        assert installed.server_command() == [str(uvx), "--from", source, "--with", "av", "refvideo-mcp"]
+    told.unlink()  # it came from an index
+    assert installed.server_command() == [COMMAND]
+
+
+def test_nothing_is_advised_that_goes_by_a_name_in_an_index() -> None:
+    """Whoever owns that name there could run what they like on the machines of our users."""
+    root = Path(__file__).parents[1]
+    texts = [root / "README.md", *(root / "docs").rglob("*.md"), *Path(refvideo_mcp.__file__).parent.rglob("*.py")]
+    by_name = r"\b(pipx? (install|inject|run)|uv (add|run|tool|pip)|uvx) [^`\n&]*\brefvideo-mcp\b.*|refvideo-mcp\[.*"
+    assert [found[0] for text in texts for found in re.finditer(by_name, text.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    ("pip", "command"), [(True, "{python} -m pip install av"), (False, "uv pip install --python {python} av")]
+)
+def test_a_missing_package_is_installed_into_this_very_environment(
+    pip: bool, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: pip or None)
+    assert extras.how_to_install("av") == command.format(python=sys.executable)
 
 
 def test_another_client_is_refused_with_the_known_ones() -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from command_line import run, running
+from refvideo_mcp.extras import how_to_install
 
 TO_PASTE = r"claude mcp add refvideo -e MYROUTER_API_KEY=sandbox -- .*refvideo.mcp"
 
@@ -86,7 +87,7 @@ def test_people_put_in_their_own_and_without_the_video_extra_get_a_gif(
     assert "cat-naps 5s" in video.name
     with Image.open(video) as picture:
         assert f"  {video}\n  {picture.width}x{picture.height}, " in found.stdout
-    assert 'pip install "refvideo-mcp[video]"' in found.stdout
+    assert f"For MP4: {how_to_install('av')}\n" in found.stdout
     assert list(out.iterdir()) == [video]
 
 

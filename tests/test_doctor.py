@@ -17,6 +17,7 @@ import pytest
 
 from command_line import run_in
 from marker import KEY
+from refvideo_mcp.extras import how_to_install
 from refvideo_mcp.sandbox import Sandbox
 
 
@@ -256,4 +257,4 @@ def test_an_extra_that_is_not_installed_is_fine_and_one_that_does_not_load_is_no
     assert checks["video"]["ok"] is False
     assert "does not load" in checks["video"]["found"]
     assert checks["heic"]["ok"] is None
-    assert 'pip install "refvideo-mcp[heic]"' in checks["heic"]["found"]
+    assert checks["heic"]["found"] == f"not installed (pictures of phones): {how_to_install('pillow-heif')}"

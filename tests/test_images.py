@@ -418,7 +418,8 @@ class TestPictures:
             await images().load(order("IMG_1.HEIC"))
         assert str(refused.value) == (
             f"{home / 'project' / 'IMG_1.HEIC'} is a HEIC picture, which this server cannot read yet. "
-            "Ask the user to run pip install 'refvideo-mcp[heic]', or use a JPEG or PNG copy. Nothing was sent."
+            f"Ask the user to run {sys.executable} -m pip install pillow-heif, or use a JPEG or PNG copy. "
+            "Nothing was sent."
         )
 
     async def test_a_heic_picture_becomes_an_upright_bare_jpeg(self) -> None:

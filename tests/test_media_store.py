@@ -372,7 +372,7 @@ class TestRefusals:
         monkeypatch.setitem(sys.modules, "obstore.store", None)
         assert await self.refusal(router, ledger, bucket) == (
             "REFVIDEO_MEDIA_STORE is set, but this server cannot upload pictures yet. "
-            "Ask the user to run pip install 'refvideo-mcp[s3]'. Nothing was sent or bought."
+            f"Ask the user to run {sys.executable} -m pip install obstore. Nothing was sent or bought."
         )
 
     @pytest.mark.parametrize(

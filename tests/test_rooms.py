@@ -16,6 +16,7 @@ FACES = {"tools", "tasks", "player", "prompts"}
 ROOMS: dict[str, set[str]] = {
     "sandbox": set(),  # its rules are its own, so that a mistake in `spec` shows
     "errors": set(),
+    "extras": set(),
     "hosts": set(),
     "paths": set(),
     "proxies": set(),
@@ -23,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "settings": {"errors"},
     "logs": {"errors", "settings"},
     "router": {"errors", "proxies", "spec"},
-    "images": {"errors", "hosts", "paths", "spec"},
+    "images": {"errors", "extras", "hosts", "paths", "spec"},
     "videos": {"errors", "hosts", "paths", "proxies", "spec"},
     "ledger": {"errors", "spec"},
     "jobs": DOMAIN,
@@ -34,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "app": DOMAIN | {"jobs", "sandbox"} | FACES,
     "stdio": {"app", "logs", "settings"},
     "http": {"app", "logs", "settings"},
-    "cli": {"app", "stdio", "http", "sandbox", "logs", "settings", "errors", "spec", "jobs"},
+    "cli": {"app", "stdio", "http", "sandbox", "logs", "settings", "errors", "extras", "spec", "jobs"},
 }
 # What a room may import beyond that, and why.
 ALSO = {

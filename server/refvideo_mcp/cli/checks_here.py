@@ -14,18 +14,18 @@ from refvideo_mcp import __version__
 from refvideo_mcp.app import pictures_of
 from refvideo_mcp.cli.check import Check
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.extras import EXTRAS, how_to_install
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.settings import Settings
 from refvideo_mcp.videos import check_writable
 
 __all__ = ["extras", "folders", "key", "ledger", "proxy", "version"]
 
-# Name, module, what it is for.
-EXTRAS = (
-    ("video", "av", "picture strips, and MP4 from the sandbox"),
-    ("heic", "pillow_heif", "pictures of phones"),
-    ("s3", "obstore", "pictures through your own bucket"),
-)
+PURPOSES = {
+    "video": "picture strips, and MP4 from the sandbox",
+    "heic": "pictures of phones",
+    "s3": "pictures through your own bucket",
+}
 _EXAMPLE = re.compile(r"<.*>|\[.*\]|.*\byour\b.*|(sk-)?(x{3,}|\.{3})|change-?me|api[-_]?key", re.IGNORECASE)
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -55,7 +55,7 @@ def proxy(environ: Mapping[str, str]) -> Check:
     for name in names:
         scheme = urlsplit(environ[name]).scheme.lower() if "://" in environ[name] else "http"
         if scheme in ("socks5", "socks5h") and find_spec("socksio") is None:
-            return Check("proxy", False, f"{name} names a SOCKS proxy.", "Install socksio beside refvideo-mcp.")
+            return Check("proxy", False, f"{name} names a SOCKS proxy.", how_to_install("socksio"))
         if scheme not in ("http", "https", "socks5", "socks5h"):
             return Check("proxy", False, f"{name} names no proxy.", "It looks like http://host:port.")
     if not names:
@@ -111,14 +111,14 @@ def ledger(settings: Settings) -> Check:
 
 def extras() -> Iterator[Check]:
     """The optional parts, and whether those that are there can be loaded."""
-    for name, module, purpose in EXTRAS:
-        install = f'pip install "refvideo-mcp[{name}]"'
+    for name, (module, package) in EXTRAS.items():
+        install, purpose = how_to_install(package), PURPOSES[name]
         if find_spec(module) is None:
             yield Check(name, None, f"not installed ({purpose}): {install}")
             continue
         try:
             import_module(module)
         except (ImportError, OSError):
-            yield Check(name, False, f"{module} is installed, but does not load.", f"Install it again: {install}")
+            yield Check(name, False, f"{module} is installed, but does not load.", f"{install} --force-reinstall")
         else:
             yield Check(name, True, f"installed ({purpose})")

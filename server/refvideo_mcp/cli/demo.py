@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from refvideo_mcp.cli.failed import Failed
 from refvideo_mcp.cli.installed import as_shell_line, server_command
 from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.extras import how_to_install
 
 if TYPE_CHECKING:
     from refvideo_mcp.cli.screen import Screen
@@ -138,7 +139,7 @@ def _facts(video: Path) -> list[str]:
         with Image.open(video) as picture:
             seconds = sum(frame.info["duration"] for frame in ImageSequence.Iterator(picture)) / 1000
             facts = f"{picture.width}x{picture.height}, {seconds:.1f} s, GIF, {size}"
-        return [facts, 'For MP4: pip install "refvideo-mcp[video]"']
+        return [facts, f"For MP4: {how_to_install('av')}"]
     import av
 
     from refvideo_mcp.cli.screen import shown

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.extras import how_to_install
 from refvideo_mcp.images.links import checked_link
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Bucket:
         except ImportError:
             raise Refused(
                 "REFVIDEO_MEDIA_STORE is set, but this server cannot upload pictures yet.",
-                "Ask the user to run pip install 'refvideo-mcp[s3]'. Nothing was sent or bought.",
+                f"Ask the user to run {how_to_install('obstore')}. Nothing was sent or bought.",
             ) from None
         try:
             return S3Store(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.extras import how_to_install
 from refvideo_mcp.images.anatomy import Anatomy, examined
 from refvideo_mcp.images.bare import bare
 from refvideo_mcp.images.colours import in_srgb, is_srgb, obeyed
@@ -162,7 +163,7 @@ def _learn_heif(name: str) -> None:
     except ImportError:
         raise Refused(
             f"{name} is a HEIC picture, which this server cannot read yet.",
-            "Ask the user to run pip install 'refvideo-mcp[heic]', or use a JPEG or PNG copy. Nothing was sent.",
+            f"Ask the user to run {how_to_install('pillow-heif')}, or use a JPEG or PNG copy. Nothing was sent.",
         ) from None
 
 
