@@ -1,12 +1,15 @@
 """The preview: one small picture that shows an agent whether a video kept what the references show."""
 
+import base64
 import io
 import os
 import random
 import sys
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import anyio
 import pytest
 from PIL import Image
 
@@ -169,6 +172,67 @@ async def test_broken_video_has_no_strip(broken: str, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert await Videos(None, cache=cache).strip("job-1", video) is None
     assert names(cache) == []
+
+
+# One picture of 16384x8704 in 419 kB, made with PyAV and libx264; packed, since making it takes a gigabyte.
+VAST = (
+    "eNrtwftT0gcAAPC85anFpa5F+XbNAVNLj1w5DUnNnC1xzqnxsMalFJuKbiqoAXdbkEclUwMuETC8zcuvYsEZlyKevUyJfDRFQKZJ+AAbCjEQpu7f"
+    "2A/7fCi6d5MI9tzpQ7u+i/MLTPOFwU7tad788JuFowN84+4msFdupHdk1G7vCMxmKWkmqX7wAZUX6n02dTiuvf23n5GnGNcCvMXtpvSEBN9gl98I"
+    "hV3BW/84OFq4cckjuEN+LrwDYy2i5fJYXT9LzBdvh/1VKeU3dpmew1hiLCFbmAmd0gCxq2mvZNDyP+fpSx47km4zyg+m0KyTpEVShMukiTGqb1GO"
+    "oCwQdiafzVh/XHclaevxV8sirL5BRHPgVlS2hKo2gFdfkmJZ3KigEMpOhjq1dglWiKC6bSaVZSCDqymRnu/l3+j01GqWi/KZbXXaAw4xIqRztKAZ"
+    "xaxsGYd0JKrkY0kGIWicGYMCZz3SLFGPSGxZBVGVA7IDYryi1JlWR0HxS+GYCObt9QZg8aww2/PIHfgagsa9hHaoEwUnqjnnnkzkzn1eiwaXvaD8"
+    "M2ZE6xiRg98yLnOhWqzjsOhmJrvxzEYscWBVajjKxU9Y9+MwKIu2W+1JNSj8PtBNoGccNXB/zioeiwUTabPxNw+qzfuJuZ8W7YQ8E6v4cL+su1Rg"
+    "jtg8SMQUqood6XhSP+QzMJ7162wU9VV3VpdCZP7xAq6NrAooW66/Ww+nrWESe1jPihWBcqLyxWsBTTLtouW0KgTOZAFqigAuxOI/cfeAOKOul+54"
+    "5R90Ghw3D3ojFV12oCTnjot8U/Um1egZXOwTCVO2l68MRK1MFR8quoWKOrFsVf70Nz4jd1tuUgt6vXb9779mO6+wY2W2vctigLHGvicLMzScS0jG"
+    "yL0rAY59qgV3d4glJ2PnfPme8NXW4uSnpCo9QAr33NCitohvh1zl9Hn619T48f7jipylEn1YUKW5Ym3hl+iY5oCn+TVG3XXgItVkzy8pE3LUfULD"
+    "YRWboAw2OxjFTZxa0THKg2iwLGCuD9sDQbj5/gQfKlQGEYVt3tPXtMJTGnzkckNB0CJbJ1E3vlWI1n7vGNKy7q/fX9s7ObzFC6JHk61WpwUkE4ac"
+    "tK+2eJCnnTiQ1SpO7hgW2DvdeX5sfbirtMIynVp1dXs67OJ7QGduna4J37G9+wFKJet7Hrp1ZB8gbx8Aivmyl7RjVMa8H+wzf9GkvDrLncm0eY7N"
+    "6kb7txsuALbpgThnGKKx4lq2FMfN5D0sCG3bTI+oqUa+GURLgxW628stBu0ShfoRaGTICxiv9v8XmAXxig=="
+)
+IN_A_CHILD_OF_ITS_OWN = """
+import asyncio, resource, sys
+from pathlib import Path
+from refvideo_mcp.videos import Videos
+
+strip = asyncio.run(Videos(None, cache=Path(sys.argv[1])).strip("job-1", Path(sys.argv[2])))
+sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss} {strip}")
+"""
+
+
+def vast(file: Path) -> Path:
+    file.write_bytes(zlib.decompress(zlib.decompress(base64.b64decode(VAST))))
+    return file
+
+
+def growing(file: Path) -> Path:
+    """A stream that says it is small, and becomes vast on the way."""
+    small = film(file.with_suffix(".small.mp4"), colours(RED, GREEN, BLUE))
+    parts = []
+    for part in (small, vast(file.with_suffix(".vast.mp4"))):
+        stream = part.with_suffix(".ts")
+        with av.open(str(part)) as source, av.open(str(stream), "w", format="mpegts") as target:
+            into = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(source.streams.video[0]):
+                if packet.dts is not None:
+                    packet.stream = into
+                    target.mux(packet)
+        parts.append(stream.read_bytes())
+    file.write_bytes(b"".join(parts))
+    return file
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a child's memory in kilobytes")
+@pytest.mark.parametrize("video", [vast, growing])
+async def test_video_of_vast_pictures_has_no_strip_and_takes_no_memory(
+    video: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    """Unbounded, its decoder takes 4.5 GB."""
+    arguments = [str(tmp_path / "cache"), str(video(tmp_path / "cat.mp4"))]
+    child = await anyio.run_process([sys.executable, "-c", IN_A_CHILD_OF_ITS_OWN, *arguments], stderr=None)
+    kilobytes, strip = child.stdout.decode().split()
+    assert strip == "None"
+    assert int(kilobytes) < 250_000
+    assert names(tmp_path / "cache") == []
 
 
 async def test_job_id_is_never_a_path(tmp_path: Path) -> None:

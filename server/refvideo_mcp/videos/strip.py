@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 1024
 MAX_BYTES = 60_000
+# A few hundred kilobytes of video can hold pictures of gigabytes.
+MAX_PIXELS = 4096 * 4096
+MAX_MEMORY = 2 * 2**30
+_BOUNDED = {"max_pixels": str(MAX_PIXELS)}
 _TALLEST = 320
 _GAP = 4
 _CAPTION = 20
@@ -77,14 +81,18 @@ def _shape(column: Sequence[Image.Image]) -> float:
 
 
 def _three_frames(video: str) -> list[tuple[float, Image.Image]]:
-    with av.open(video) as container:
-        moments = sorted(packet.pts for packet in container.demux(container.streams.video[0]) if packet.pts is not None)
+    with av.open(video, options=_BOUNDED) as container:
+        stream = container.streams.video[0]
+        if stream.width * stream.height > MAX_PIXELS:
+            raise ValueError(f"its pictures are too large ({stream.width}x{stream.height})")
+        moments = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
     middle = moments[len(moments) // 2]
     chosen: list[VideoFrame] = []
     last = None
-    with av.open(video) as container:
+    with av.open(video, options=_BOUNDED) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = 1  # each thread would hold pictures of its own
+        stream.codec_context.options = _BOUNDED  # they may grow on the way
         for frame in container.decode(stream):
             if not chosen or (len(chosen) == 1 and (frame.pts or 0) >= middle):
                 chosen.append(frame)
@@ -111,7 +119,17 @@ def _jpeg(picture: Image.Image) -> bytes:
     return content
 
 
+def _limit_memory() -> None:
+    """Where the system can: whatever a decoder does before it is told of a limit, it does not take the machine."""
+    if sys.platform != "win32":
+        import resource
+
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+
+
 def main() -> None:
+    _limit_memory()
     # The process that waits for the strip has an agent to answer.
     if hasattr(os, "nice"):
         with contextlib.suppress(OSError):
