@@ -514,7 +514,7 @@ class TestLinks:
         text = await sentence(f"http://{host}:8080/hero.png")
         assert text.startswith("The address in `subjects[0].images[0]` leads to ")
         assert text.endswith(
-            ", which the router cannot fetch: it is no public host. "
+            ", which is no public host: nobody else can fetch it. "
             "Use a public https URL or a local path. Nothing was sent."
         )
         loaded = await Images(folders=[], grants=None, router_is_local=True).load(order(f"http://{host}/hero.png"))

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.hosts import is_public
+from refvideo_mcp.images.pages import page_at
 
 __all__ = ["checked_link"]
 
@@ -15,7 +16,7 @@ def checked_link(url: str, where: str, *, any_host: bool) -> str:
     """`url`, if it is an http(s) address that the router can fetch. `any_host`: the router is on this machine itself.
 
     Raises:
-        Refused: it is malformed, carries a password, or leads into a private network.
+        Refused: it is malformed, carries a password, leads into a private network, or to something that is no picture.
     """
     try:
         parts = urlsplit(url)
@@ -34,8 +35,14 @@ def checked_link(url: str, where: str, *, any_host: bool) -> str:
         raise _malformed(where) from None
     if not can_fetch:
         raise Refused(
-            f"The address in {where} leads to {clean(host, 80)}, which the router cannot fetch: it is no public host.",
+            f"The address in {where} leads to {clean(host, 80)}, which is no public host: nobody else can fetch it.",
             _ADVICE,
+        )
+    if page := page_at(parts):
+        instead = f"Use {clean(page.instead)}" if page.instead else "Use the address of the picture itself"
+        raise Refused(
+            f"The address in {where} leads to {page.what}, not to a picture.",
+            f"{instead}, or a local path. Nothing was sent.",
         )
     return url
 

@@ -4,7 +4,6 @@ The models are the one source for validation, for the body that is sent and for 
 the router's document forbids and what cannot work; `advice` tells what may disappoint but is sent all the same.
 """
 
-import re
 from collections import Counter
 from typing import Annotated, Any, Literal
 
@@ -12,11 +11,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from refvideo_mcp.errors import clean
 from refvideo_mcp.spec import forgiving
+from refvideo_mcp.spec.mentions import is_mentioned, meant, unknown_mentions
 
 __all__ = ["ReferenceVideoRequest", "SpecModel", "Subject", "advice"]
-
-# ASCII only: in "@1和@2" the mention is "1".
-_MENTION = re.compile(r"(?<![A-Za-z0-9_])@([A-Za-z0-9_-]+)")
 
 
 def _filled(value: str) -> str:
@@ -73,7 +70,7 @@ class Subject(SpecModel):
         "One pasted into the chat has no path: ask for it.",
     )
     voice_id: Annotated[str, AfterValidator(_encodable)] | None = Field(
-        None, description="Heard with audio; left out: chosen."
+        None, description="Needs audio: true; left out: chosen."
     )
 
     @classmethod
@@ -85,11 +82,12 @@ class ReferenceVideoRequest(SpecModel):
     """One job. Fields that the caller left out stay out of the router's body, except `duration`."""
 
     prompt: Text = Field(
-        description="Motion, scene, camera, style. Name every subject as @id: '@1 hands @2 a cup, slow dolly in'."
+        description="Motion, scene, camera, style; at most 2000 characters. "
+        "Name every subject as @id: '@1 hands @2 a cup, slow dolly in'."
     )
     subjects: Annotated[list[Subject], BeforeValidator(forgiving.numbered)] = Field(
         min_length=1,
-        description="One per person or thing, with all views of it.",
+        description="One per person or thing, with all views of it. At most 7, with 7 pictures in all.",
     )
     duration: Annotated[int, BeforeValidator(forgiving.seconds)] = Field(5, ge=1, le=10, description="Seconds.")
     resolution: Annotated[Literal["540p", "720p", "1080p"], BeforeValidator(forgiving.resolution)] = Field(
@@ -109,7 +107,7 @@ class ReferenceVideoRequest(SpecModel):
     watermark: Flag = Field(False, description="Visible watermark.")
 
     @model_validator(mode="after")
-    def _references_work(self) -> "ReferenceVideoRequest":
+    def _can_work(self) -> "ReferenceVideoRequest":
         ids = [subject.id for subject in self.subjects]
         problems = []
         if repeated := [i for i, times in Counter(ids).items() if times > 1]:
@@ -117,9 +115,15 @@ class ReferenceVideoRequest(SpecModel):
                 f"`subjects` uses {_listed(repeated)} as id more than once; "
                 "put all pictures of one subject into one entry"
             )
-        if missing := [m for m in _unknown_mentions(self) if m.isdigit()]:
+        for written, near in list(meant(self.prompt, ids).items())[:9]:
+            problems.append(f"`prompt`: {_listed([written])} names no subject; write {_listed(near, '@')}")
+        if missing := [m for m in unknown_mentions(self.prompt, ids) if m.isdigit()]:
             known = _listed(list(dict.fromkeys(ids)), "@")
             problems.append(f"`prompt`: {_listed(missing, '@')} names no subject; the subjects are {known}")
+        if voiced := [subject.id for subject in self.subjects if subject.voice_id and not self.audio]:
+            problems.append(
+                f"`voice_id` of {_listed(voiced)} is heard only with sound: set `audio` to true, or leave it out"
+            )
         if problems:
             raise ValueError(". ".join(problems))
         return self
@@ -137,35 +141,23 @@ def _listed(names: list[str], sign: str = "") -> str:
     return f"{shown} and {len(names) - 9} more" if len(names) > 9 else shown
 
 
-def _mentions(prompt: str, subject_id: str) -> bool:
-    return re.search(rf"@{re.escape(subject_id)}(?![A-Za-z0-9_])", prompt) is not None
-
-
-def _unknown_mentions(request: ReferenceVideoRequest) -> list[str]:
-    """Names after an @ that no subject has; `@1-year` counts as the subject `1`."""
-    ids = {subject.id for subject in request.subjects}
-    found = dict.fromkeys(_MENTION.findall(request.prompt))
-    return [name for name in found if name not in ids and not any(name.startswith(f"{i}-") for i in ids)]
-
-
 def advice(request: ReferenceVideoRequest) -> list[str]:
-    """Warnings for what is allowed but may disappoint, from Vidu's and sibling gateways' documents."""
+    """Warnings for what is allowed but may disappoint, from Vidu's and sibling gateways' documents; the worst first."""
     images = sum(len(subject.images) for subject in request.subjects)
-    unused = [subject.id for subject in request.subjects if not _mentions(request.prompt, subject.id)]
-    unknown = [name for name in _unknown_mentions(request) if not name.isdigit()]
-    voiced = any(subject.voice_id for subject in request.subjects)
+    ids = [subject.id for subject in request.subjects]
+    unused = [subject_id for subject_id in ids if not is_mentioned(subject_id, request.prompt)]
+    unknown = [name for name in unknown_mentions(request.prompt, ids) if not name.isdigit()]
     found = {
-        "More than 7 subjects: the model may ignore some.": len(request.subjects) > 7,
-        "More than 7 pictures in all: the model may ignore some.": images > 7,
-        "More than 3 pictures for one subject: the model may ignore some.": any(
+        f"The prompt names {_listed(unknown, '@')}, but no subject has that id.": bool(unknown),
+        f"The prompt never names {_listed(unused, '@')}: a subject that is not named may not appear.": bool(unused),
+        "More than 7 subjects: some may be ignored.": len(request.subjects) > 7,
+        "More than 7 pictures in all: some may be ignored.": images > 7,
+        "More than 3 pictures for one subject: some may be ignored.": any(
             len(subject.images) > 3 for subject in request.subjects
         ),
         "The prompt is longer than 2000 characters: its end may be ignored.": len(request.prompt) > 2000,
-        f"The prompt names {_listed(unknown, '@')}, but no subject has that id.": bool(unknown),
-        f"The prompt never names {_listed(unused, '@')}: a subject that is not named may not appear.": bool(unused),
-        "voice_id is heard only with audio: true.": voiced and not request.audio,
         "bgm has no effect at 9-10 seconds.": request.bgm and request.duration >= 9,
-        "seed is outside 0-2147483647: the router may refuse or ignore it.": (
+        "seed is outside 0-2147483647: it may be refused or ignored.": (
             request.seed is not None and not 0 <= request.seed <= 2147483647
         ),
     }
