@@ -3,6 +3,7 @@
 import os
 import sys
 import unicodedata
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.anyio
 MP4 = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x0cmdatabcd"
 GIF = b"GIF89a\x01\0\x01\0\0\0\0;"
 URL = "https://cdn.example/clip.mp4?signature=presigned"
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few users make links")
 NOON = datetime(2026, 11, 23, 12).timestamp()
 ADVICE = "Ask the user for another place, or leave save_to out. Nothing was sent."
 
@@ -127,6 +129,60 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def made(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder
+
+
+class Halves(httpx2.AsyncByteStream):
+    """Half a video, then something happens, then the rest."""
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        self._happens = happens
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield MP4[:14]
+        self._happens()
+        yield MP4[14:]
+
+
+@posix_only
+@pytest.mark.parametrize("when", ["before", "meanwhile", "halfway"])
+@pytest.mark.parametrize("save_to", ["clips", "clips/new", "clips/cat.mp4"])
+async def test_destination_that_was_swapped_for_a_link_gets_no_video(save_to: str, when: str, elsewhere: Path) -> None:
+    """The user allowed the folder that stood there when the job was made."""
+    project, secret = made(elsewhere / "project"), made(elsewhere / "home" / ".ssh")
+    made(project / "clips")
+
+    def swap() -> None:
+        (project / "clips").rename(project / "old")
+        (project / "clips").symlink_to(secret)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if when == "meanwhile":
+            swap()
+        return httpx2.Response(200, stream=Halves(swap if when == "halfway" else lambda: None))
+
+    there = Videos(None, transport=httpx2.MockTransport(answer))
+    destination = there.destination(save_to, [project])
+    if when == "before":
+        swap()
+    with pytest.raises(Unavailable) as caught:
+        await there.save(URL, "cat", destination)
+    folder = destination.parent if save_to.endswith(".mp4") else destination
+    assert str(caught.value) == (
+        f"The video was not saved: {folder} leads to another folder than when the user asked for it."
+    )
+    assert names(secret) == []
+    if when == "before":
+        assert names(project / "old") == []
+
+
+@posix_only
+async def test_destination_that_is_swapped_for_a_link_to_a_folder_itself_gets_no_video(elsewhere: Path) -> None:
+    project, secret = made(elsewhere / "project"), made(elsewhere / "home" / ".ssh")
+    destination = videos(None).destination("cat.mp4", [project])
+    destination.symlink_to(secret)
+    with pytest.raises(Unavailable, match="leads to another folder"):
+        await videos(None).save(URL, "cat", destination)
+    assert names(secret) == []
 
 
 def test_relative_destination_is_below_the_first_root(elsewhere: Path) -> None:

@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from refvideo_mcp.errors import Refused, clean, is_invisible
+from refvideo_mcp.errors import Refused, Unavailable, clean, is_invisible
 from refvideo_mcp.paths import is_broad, is_drive, is_reserved, real, working_folder
 
-__all__ = ["DestinationNotAllowed", "check_writable", "checked_destination", "folder_and_name"]
+__all__ = ["DestinationNotAllowed", "check_still_there", "check_writable", "checked_destination", "folder_and_name"]
 
 _ADVICE = "Ask the user for another place, or leave save_to out. Nothing was sent."
 _LONGEST_NAME = 200  # bytes; leaves room for " (2)"
@@ -54,6 +54,18 @@ def check_writable(folder: Path) -> None:
     existing = _existing(folder)
     _check_folder(existing)
     _check_writable(existing)
+
+
+def check_still_there(folder: Path) -> None:
+    """That the folder of a checked destination is still what was checked, now that something is to be written.
+
+    Raises:
+        Unavailable: a link leads elsewhere in the meantime.
+    """
+    if os.path.normcase(real(folder)) != os.path.normcase(folder):
+        raise Unavailable(
+            f"The video was not saved: {_shown(folder)} leads to another folder than when the user asked for it."
+        )
 
 
 def folder_and_name(destination: Path, name: str) -> tuple[Path, str]:

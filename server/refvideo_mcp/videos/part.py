@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from refvideo_mcp.errors import Unavailable, clean
+from refvideo_mcp.videos.destinations import check_still_there
 
 __all__ = ["NotReached", "Part", "ending_of", "sweep"]
 
@@ -30,12 +31,14 @@ class Part:
     """A download on its way into `folder`: under a temporary name beside its destination until it is whole.
 
     `size` is what was written so far. `version` is the server's word for the file that those bytes are of.
+    `is_checked`: the folder is a checked destination's, and must still be what it was then.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, is_checked: bool = False):
         self.size = 0
         self.version: str | None = None
         self._folder = folder
+        self._is_checked = is_checked
         self._path = folder / f".refvideo-{secrets.token_hex(8)}.part"
         self._file: BinaryIO | None = None
         self._head = b""
@@ -45,6 +48,7 @@ class Part:
 
         Raises:
             NotReached: what comes is no video.
+            Unavailable: the folder leads elsewhere by now.
             OSError: it cannot be stored.
         """
         self._opened().write(chunk)
@@ -81,7 +85,7 @@ class Part:
 
         Raises:
             NotReached: it is no video.
-            Unavailable: there are too many files of this name.
+            Unavailable: there are too many files of this name, or the folder leads elsewhere by now.
             OSError: it cannot be stored.
         """
         ending = self._ending()
@@ -89,6 +93,7 @@ class Part:
         file.flush()
         os.fsync(file.fileno())
         file.close()
+        self._check()
         for number in range(1, 1000):
             target = self._folder / (f"{name}{ending}" if number == 1 else f"{name} ({number}){ending}")
             try:
@@ -114,10 +119,15 @@ class Part:
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
+            self._check()
             self._folder.mkdir(parents=True, exist_ok=True)
             sweep(self._folder, ".refvideo-*.part", _FORGOTTEN_SECONDS)  # of processes that were killed
             self._file = self._path.open("x+b")
         return self._file
+
+    def _check(self) -> None:
+        if self._is_checked:
+            check_still_there(self._folder)
 
     def _ending(self) -> str:
         if ending := ending_of(self._head):

@@ -85,7 +85,7 @@ class Videos:
             folder = self.folder
         else:
             raise Unavailable("Saving is switched off (REFVIDEO_OUTPUT_DIR=off).")
-        part = Part(folder)
+        part = Part(folder, is_checked=destination is not None)
         try:
             async with await self._client() as client:
                 await download(client, url, part, max_mb=self._max_mb, within=self._within)
