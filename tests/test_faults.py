@@ -32,6 +32,7 @@ REQUEST = {
     "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}],
     "idempotency_key": ENGINE,
 }
+MB = 2**20
 PATIENTLY = {"wait_seconds": 300}
 SILENT = (Fault.HANG, Fault.HANG_BEFORE_READING, Fault.DRIP)
 IMPATIENT_SUBMIT, IMPATIENT_RESULT = Timeouts(submit=1.5, grace=0), Timeouts(result=0.5)
@@ -387,10 +388,11 @@ async def test_answer_that_arrived_while_the_process_was_stopped_is_read() -> No
     seconds = 2.0
     async with MisbehavingRouter() as router:
         router.hold = anyio.Event()
+        router.submit_fault = Body(b'{"task_id": "task-1"}' + b" " * MB)  # more than is read at once
         command = [sys.executable, "-c", SUBMITS, router.url, str(seconds)]
         async with await anyio.open_process(command, stderr=None) as process:
             with anyio.fail_after(30):
-                await router.until(lambda: bool(router.accepted))
+                await router.until(lambda: any(post.complete for post in router.posts))
             process.send_signal(signal.SIGSTOP)
             router.hold.set()
             await anyio.sleep(seconds + 1)

@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-import httpx2
 import pytest
 from mcp import Client
 from mcp.client import ClientRequestContext
@@ -619,26 +618,6 @@ async def test_a_job_rejected_after_its_call_was_answered_is_found_rejected_by_i
 
     assert end.is_error
     assert 'api.myrouter.ai answered 400 ILLEGAL_IMAGE_CONTENT: "trace_id: 0123abcd". Nothing was bought.' in said(end)
-
-
-async def test_a_submission_that_breaks_off_in_a_way_nobody_foresaw_is_uncertain_at_once(
-    clock: VirtualClock, ledger: Path
-) -> None:
-    """A row that stayed `submitting` would promise an answer."""
-
-    class Broken(FakeRouter):
-        async def _handle(self, request: httpx2.Request) -> httpx2.Response:
-            self.posts.append({})
-            raise RuntimeError("no network stack is without bugs")
-
-    async with process(Broken(clock), ledger) as client:
-        answer = await submit(client)
-        listed = await client.call_tool("list_reference_videos", {})
-
-    assert clock.steady() == 0
-    assert answer.is_error
-    assert said(answer).startswith("The submission broke off. The job may have been accepted and billed all the same.")
-    assert [job["state"] for job in told(listed)["jobs"]] == ["uncertain"]
 
 
 async def test_an_answer_that_comes_after_the_deadline_still_wins(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio.abc
 import anyio.to_thread
 
+from refvideo_mcp.jobs.background import Background
 from refvideo_mcp.jobs.callers import Caller, Callers
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import Prepared, prepare
@@ -52,7 +52,7 @@ class Buying:
         limits: Limits,
         callers: Callers,
         watches: Watches,
-        tasks: anyio.abc.TaskGroup,
+        background: Background,
         collect: Callable[[], Coroutine[Any, Any, object]],
     ):
         self._crew = crew
@@ -60,7 +60,7 @@ class Buying:
         self._limits = limits
         self._callers = callers
         self._watches = watches
-        self._tasks = tasks
+        self._background = background
         self._collect = collect
         self._host = crew.router.host
         bucket = crew.images.bucket
@@ -108,8 +108,8 @@ class Buying:
             if on_opened is not None:
                 on_opened(job)
             if not joined:
-                self._tasks.start_soon(self._remember_references, job.id, prepared)
-                self._tasks.start_soon(self._collect)
+                self._background.start_soon(self._remember_references, job.id, prepared)
+                self._background.start_soon(self._collect)
             await watch.until(lambda: watch.job.state != "submitting", begun + ANSWER_SECONDS)
             answer = bought(watch, self._host)
             known = [answer, *(k for k in opened.known if k.id != answer.id)]
@@ -118,7 +118,7 @@ class Buying:
             in_time = self._clock.steady() - begun <= DELIVERED_SECONDS
             if (answer.task_id and in_time) or (joined and draft.key_given):
                 self._callers.answer(answer, caller)
-                self._tasks.start_soon(self._delivered, watch, answer, caller)
+                self._background.start_soon(self._delivered, watch, answer, caller)
         finally:
             self._callers.remove(job.id, caller)
 

@@ -1,5 +1,6 @@
 """One account's jobs: buy, wait, list, collect."""
 
+import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -7,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
-import anyio.abc
 
 from refvideo_mcp.errors import Refused, Rejected, UnknownTask, clean
+from refvideo_mcp.jobs.background import Background
 from refvideo_mcp.jobs.buying import Buying
 from refvideo_mcp.jobs.callers import Caller, Callers
 from refvideo_mcp.jobs.copying import save_again
@@ -25,6 +26,8 @@ from refvideo_mcp.videos import Piece
 
 __all__ = ["Jobs"]
 
+log = logging.getLogger(__name__)
+
 # A call that does not want to wait still gets a fresh look, if the router is quick.
 SHORTEST_WAIT_SECONDS = 10.0
 FRESH_SECONDS = 2.0
@@ -39,15 +42,15 @@ OnProgress = Callable[[Job, float], Awaitable[None]]
 class Jobs:
     """Every job of one account, followed in the background while the process runs. `buying` starts new ones."""
 
-    def __init__(self, crew: Crew, limits: Limits, tasks: anyio.abc.TaskGroup):
+    def __init__(self, crew: Crew, limits: Limits, background: Background):
         self._crew = crew
         self._clock = crew.clock
-        self._tasks = tasks
-        self._watches = Watches(crew, tasks)
+        self._background = background
+        self._watches = Watches(crew, background)
         self.permissions = crew.permissions
         self.host = crew.router.host
         self._callers = Callers()
-        self.buying = Buying(crew, limits, self._callers, self._watches, tasks, self.collect)
+        self.buying = Buying(crew, limits, self._callers, self._watches, background, self.collect)
 
     @classmethod
     @asynccontextmanager
@@ -55,8 +58,9 @@ class Jobs:
         """Jobs that are followed until the block ends; a POST on its way then is waited for, 30 s at most."""
         try:
             async with anyio.create_task_group() as tasks:
-                jobs = cls(crew, limits, tasks)
-                tasks.start_soon(jobs._collect_later)
+                background = Background(tasks)
+                jobs = cls(crew, limits, background)
+                background.start_soon(jobs._collect_later)
                 try:
                     yield jobs
                 finally:
@@ -100,7 +104,7 @@ class Jobs:
         started = self._clock.steady()
         watch, unread = await self._found(handle)
         if tell and watch.record.known and not watch.job.delivered:  # its id or key came back, whatever comes of this
-            self._tasks.start_soon(watch.delivered)
+            self._background.start_soon(watch.delivered)
         earlier = watch.trouble
         watch.hurry()
         watch.waiting += 1
@@ -136,7 +140,7 @@ class Jobs:
         if tell:  # beside the answer, which must not wait for a busy ledger
             caller = Caller(started)
             self._callers.answer(job, caller)
-            self._tasks.start_soon(self._callers.told, watch, job, caller)
+            self._background.start_soon(self._callers.told, watch, job, caller)
         return job
 
     async def look(self, handle: str) -> Sight:
@@ -194,8 +198,15 @@ class Jobs:
     async def _collect_later(self) -> None:
         # Opening the ledger costs imports that the first answers should not wait for.
         await self._clock.sleep(COLLECT_AFTER_SECONDS)
-        while not await self.collect():
+        while not await self._collected():
             await self._clock.sleep(COLLECT_AGAIN_SECONDS)
+
+    async def _collected(self) -> bool:
+        try:
+            return await self.collect()
+        except Exception:
+            log.exception("unfinished jobs could not be picked up")
+            return False
 
     async def _known(self, handle: str) -> tuple[Job | None, Refused | None]:
         """What the ledger knows of a job, or why it cannot be read: a paid job can still be asked for without it."""

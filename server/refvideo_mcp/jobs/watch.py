@@ -3,6 +3,7 @@
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,8 @@ LINK_LEFT_SECONDS = 60.0
 SAVING_PAUSE_GROWS = 1.5
 SLOWEST_SAVING_SECONDS = 300.0
 WORTH_WAITING_SECONDS = 30.0
+AGAIN_SECONDS = 60.0
+BUG = "a fault in this program, which is in its log"
 
 
 async def is_done(job: Job, crew: Crew) -> bool:
@@ -106,23 +109,47 @@ class Watch:
         A rate limit at submission is waited out until `retry_until` (steady time). Gives up after two hours; `trouble`
         then says why.
         """
+        started = self._clock.steady()
         try:
-            if body is not None:
-                with self._crew.in_flight:
-                    await self._submit(body, retry_until)
-                    self.posting = False
-                    await self._write_down()
-            else:
-                await self._until_submitted()
-                await self._see_lapse()
-            if not await is_done(self.job, self._crew):
-                await self._finish()
-        except Exception:
-            # All watches share a task group: a bug in one must not end the others, whose answers would be lost.
-            log.exception("job %s is not followed any longer", self.job.handle)
+            while True:
+                try:
+                    return await self._follow(body, retry_until)
+                except Exception:
+                    log.exception("following job %s broke off", self.job.handle)
+                # A bug. It must not end the other watches, nor answer at once whoever waits: they would ask again.
+                body, self.posting = None, False
+                await self._broke_off()
+                if self._clock.steady() - started > GIVE_UP_SECONDS:
+                    return None
+                await self._rest(AGAIN_SECONDS, at_least=SLOWEST_POLL_SECONDS)
         finally:
             self.over, self.posting = True, False
             self.record.tell()
+
+    async def _follow(self, body: dict[str, Any] | None, retry_until: float) -> None:
+        self.trouble = self.save_rests_since = None
+        if body is not None:
+            with self._crew.in_flight:
+                await self._submit(body, retry_until)
+                self.posting = False
+                await self._write_down()
+        else:
+            await self._until_submitted()
+            await self._see_lapse()
+        if not await is_done(self.job, self._crew):
+            await self._finish()
+
+    async def _broke_off(self) -> None:
+        happened, advice = (
+            f"Following this job broke off: {BUG}.",
+            "It is tried again by itself: ask again in a minute.",
+        )
+        self.trouble = Unavailable(happened, advice)
+        if self.job.state == "succeeded" and not self.job.saved_to:
+            self.save_rests_since, self.save_pause = self._clock.steady(), AGAIN_SECONDS
+            with suppress(Exception):
+                await self.record.change(lambda job: replace(job, not_saved=f"The video could not be saved: {BUG}."))
+        self.record.tell()
 
     async def _submit(self, body: dict[str, Any], retry_until: float) -> None:
         try:

@@ -1,7 +1,6 @@
 """The jobs being followed in this process."""
 
-import anyio.abc
-
+from refvideo_mcp.jobs.background import Background
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.record import Record
 from refvideo_mcp.jobs.watch import Watch, is_done
@@ -15,9 +14,9 @@ REMEMBERED = 1000
 class Watches:
     """At most one watch per job, however many wait for it."""
 
-    def __init__(self, crew: Crew, tasks: anyio.abc.TaskGroup):
+    def __init__(self, crew: Crew, background: Background):
         self._crew = crew
-        self._tasks = tasks
+        self._background = background
         self._by_id: dict[str, Watch] = {}
 
     def named(self, handle: str) -> Watch | None:
@@ -62,7 +61,7 @@ class Watches:
         record.read(job)
         watch = self._by_id[job.id] = Watch(record, self._crew)
         watch.posting = body is not None
-        self._tasks.start_soon(watch.run, body, retry_until)
+        self._background.start_soon(watch.run, body, retry_until)
         finished = [job_id for job_id, watch in self._by_id.items() if watch.over and not watch.record.is_behind]
         for job_id in finished[: max(0, len(self._by_id) - REMEMBERED)]:
             del self._by_id[job_id]

@@ -1,0 +1,150 @@
+"""A fault in this program itself: whatever breaks off beside the answers is tried again, and ends nothing else."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult
+
+from fake_router import FakeRouter, process, refused, said, told
+from virtual_time import VirtualClock
+
+pytestmark = pytest.mark.anyio
+
+PAUSES = {"a look": 2.0, "the collector": 3.0, "an answer on its way": 1.0}
+
+
+class BuggyClock(VirtualClock):
+    """Breaks what pauses for exactly `breaks` seconds, as often as `times` says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.breaks, self.times, self.broken = 0.0, 0, 0
+        self.tells = True
+
+    def now(self) -> float:
+        if not self.tells:
+            raise ZeroDivisionError("no program is without bugs")
+        return super().now()
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == self.breaks and self.broken < self.times:
+            self.broken += 1
+            raise ZeroDivisionError("no program is without bugs")
+        await super().sleep(seconds)
+
+
+@pytest.fixture
+async def clock() -> AsyncIterator[BuggyClock]:
+    clock = BuggyClock()
+    async with clock.passing():
+        yield clock
+
+
+@pytest.fixture
+def router(clock: BuggyClock) -> FakeRouter:
+    return FakeRouter(clock, takes=30)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    return tmp_path / "videos"
+
+
+async def submit(client: Client, prompt: str = "@1 runs") -> CallToolResult:
+    subjects = [{"images": "https://pictures.example/cat.png"}]
+    return await client.call_tool("generate_reference_video", {"prompt": prompt, "subjects": subjects})
+
+
+async def result(client: Client, task_id: str = "task-1", **arguments: Any) -> CallToolResult:
+    return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
+
+
+async def files(folder: Path) -> int:
+    return len([path async for path in anyio.Path(folder).glob("*.mp4")])
+
+
+@pytest.mark.parametrize("pause", PAUSES.values(), ids=PAUSES)
+async def test_what_breaks_off_in_the_background_ends_neither_the_server_nor_other_jobs(
+    clock: BuggyClock, router: FakeRouter, ledger: Path, videos: Path, pause: float
+) -> None:
+    clock.breaks, clock.times = pause, 1
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        await submit(client, "@1 sleeps")
+        await clock.sleep(200.5)
+        listed = told(await client.call_tool("list_reference_videos"))
+    assert clock.broken == 1
+    assert [job["state"] for job in listed["jobs"]] == ["succeeded", "succeeded"]
+    assert await files(videos) == 2
+    assert len(router.posts) == 2
+
+
+async def test_a_wait_for_a_job_that_breaks_off_again_and_again_is_not_answered_at_once(
+    clock: BuggyClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    """An agent that is answered at once asks again at once."""
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        clock.breaks, clock.times = 2.0, 10**6
+        await clock.sleep(3.5)
+        started = clock.steady()
+        await result(client, wait_seconds=20)
+        took = clock.steady() - started
+        clock.times = 0
+        later = await result(client, wait_seconds=45)
+    assert took >= 20
+    assert told(later)["state"] == "succeeded"
+    assert await files(videos) == 1
+
+
+async def test_a_wait_in_which_following_broke_off_says_so(clock: BuggyClock, router: FakeRouter, ledger: Path) -> None:
+    clock.breaks, clock.times = 2.0, 1
+    async with process(router, ledger) as client:
+        await submit(client)
+        answer = await result(client, wait_seconds=8)
+    assert answer.is_error
+    assert said(answer) == (
+        "Following this job broke off: a fault in this program, which is in its log. Last known state of job task-1: "
+        "queued, for 8 s. It is tried again by itself: ask again in a minute."
+    )
+
+
+async def test_a_submission_that_breaks_off_is_uncertain_at_once_and_sent_no_second_time(
+    clock: BuggyClock, ledger: Path
+) -> None:
+    """A row that stayed `submitting` would promise an answer."""
+
+    router = FakeRouter(clock, submissions=[refused(429, "RATE_LIMIT_EXCEEDED", retry_after=7)])
+    clock.breaks, clock.times = 7.0, 1
+    async with process(router, ledger) as client:
+        answer = await submit(client)
+        listed = told(await client.call_tool("list_reference_videos"))
+        again = await submit(client)
+    assert clock.steady() < 1
+    assert answer.is_error
+    assert said(answer).startswith("The submission broke off. The job may have been accepted and billed all the same.")
+    assert [job["state"] for job in listed["jobs"]] == ["uncertain"]
+    assert again.is_error
+    assert len(router.posts) == 1
+
+
+async def test_unfinished_jobs_are_picked_up_though_the_collector_broke_off(
+    clock: BuggyClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+    async with process(router, ledger, output_dir=videos):
+        clock.tells = False
+        await clock.sleep(10.5)
+        clock.tells = True
+        await clock.sleep(120.5)
+    assert await files(videos) == 1
