@@ -3,6 +3,7 @@
 import base64
 import errno
 import itertools
+import random
 import struct
 import time
 from dataclasses import dataclass
@@ -201,19 +202,30 @@ class TestHostileParts:
             saved(scene(mode="P"), "GIF").replace(
                 b"\x2c", b"\x21\xfe" + (b"\xff" + bytes(255)) * 80_000 + b"\0\x2c", 1
             ),
-            saved(scene(), "JPEG")[:2] + b"\xff" * 40_000_000 + saved(scene(), "JPEG")[2:],
+            saved(scene(), "JPEG")[:2] + b"\xff" * 20_000_000 + saved(scene(), "JPEG")[2:],
+            saved(scene(), "JPEG")[:-2] + b"\xff" * 20_000_000,
+            saved(scene(), "JPEG")[:-2] + b"\xff\xd0" * 10_000_000 + b"\xff\xd9",
         ],
-        ids=["exif", "comment", "fill"],
+        ids=["exif", "comment", "fill", "fill behind", "restarts"],
     )
     async def test_a_ping_is_answered_beside_a_picture_that_is_mostly_something_else(
         self, tmp_path: Path, picture: bytes
     ) -> None:
         """Pillow copied all that it had at each further piece, and nothing else runs while bytes are copied."""
         plain = saved(scene(), "JPEG")
-        usual = await loading(tmp_path, plain + bytes(len(picture) - len(plain)))
-        odd = await loading(tmp_path, picture)
+        (tmp_path / "usual.jpg").write_bytes(plain + bytes(len(picture) - len(plain)))
+        (tmp_path / "odd.jpg").write_bytes(picture)
+        usual, odd = [await loading(str(tmp_path / name), tmp_path) for name in ("usual.jpg", "odd.jpg")]
         assert odd.seconds < 1 + 20 * usual.seconds  # it was a hundred times as long, and much more
         assert odd.longest_silence < 1 + 20 * usual.longest_silence
+
+    async def test_a_ping_is_answered_beside_a_large_data_uri(self) -> None:
+        """Its text was searched and decoded at one go each."""
+        content = saved(scene(), "PNG") + random.Random(1).randbytes(33_000_000)
+        text = base64.b64encode(content).decode()
+        lines = "\n".join(text[place : place + 76] for place in range(0, len(text), 76))
+        found = await loading(f"data:image/png;base64,{lines}")
+        assert found.longest_silence < found.seconds / 2
 
 
 @dataclass(frozen=True)
@@ -222,10 +234,9 @@ class Loading:
     longest_silence: float
 
 
-async def loading(folder: Path, picture: bytes) -> Loading:
+async def loading(image: str, *folders: Path) -> Loading:
     """How long a picture takes, and for how long nothing else had its turn meanwhile."""
-    (folder / "odd.jpg").write_bytes(picture)
-    request = {"prompt": "@1 waves", "subjects": [{"images": str(folder / "odd.jpg")}]}
+    request = ReferenceVideoRequest.model_validate({"prompt": "@1 waves", "subjects": [{"images": image}]})
     turns = [time.perf_counter()]
     done = anyio.Event()
 
@@ -237,6 +248,6 @@ async def loading(folder: Path, picture: bytes) -> Loading:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ping)
         before = time.perf_counter()
-        await Images(folders=[folder], grants=None).load(ReferenceVideoRequest.model_validate(request))
+        await Images(folders=folders, grants=None).load(request)
         done.set()
     return Loading(turns[-1] - before, max(b - a for a, b in itertools.pairwise(turns)))

@@ -17,7 +17,8 @@ _WEBP_ALPHA, _WEBP_PROFILE = 0x10, 0x20
 # Tables, frames and scans. JFIF's segment and Adobe's, which tells the colours, are judged apart.
 _JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
 _JPEG = {0xDB, 0xDD, _JPEG_SCAN, _JPEG_END, *(set(range(0xC0, 0xD0)) - {0xC8})}
-_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_WINDOW = 2**20  # a search holds up everything else in this process
 GIF_FRAME, _GIF_EXTENSION, _GIF_CONTROL = 0x2C, 0x21, 0xF9
 # Every part takes time that nothing shows. The largest sensible picture has some 10,000, and a progressive JPEG
 # some 10 scans, each of which is one more round over all pixels.
@@ -70,24 +71,29 @@ def jpeg_segments(content: memoryview) -> Iterator[tuple[int, memoryview, int]]:
     Ends after the end marker or where the file does; a scan has its coded pixels with it.
     """
     place, marker, parts, scans = 2, 0, 0, 0
-    while marker != _JPEG_END and (found := _NEXT_MARKER.search(content, place)) is not None:
-        start, marker = found.end() - 2, content[found.end() - 1]
-        if marker == _JPEG_END:
-            place = found.end()
-        else:
-            if found.end() + 2 > len(content):
+    while marker != _JPEG_END and (start := _next_marker(content, place)) < len(content):
+        marker, place = content[start + 1], start + 2
+        if marker != _JPEG_END:
+            if place + 2 > len(content):
                 return
-            place = found.end() + struct.unpack_from(">H", content, found.end())[0]
+            place += struct.unpack_from(">H", content, place)[0]
         if place > len(content):
             return
         if marker == _JPEG_SCAN:
-            following = _NEXT_MARKER.search(content, place)
-            place = following.start() if following else len(content)
+            place = _next_marker(content, place)
             scans += 1
             if scans > _MOST_SCANS:
                 raise ValueError("too many scans")
         yield marker, content[start:place], place
         parts = _counted(parts)
+
+
+def _next_marker(content: memoryview, place: int) -> int:
+    """Where the next marker begins, or the end of the file."""
+    for start in range(place, len(content), _WINDOW):
+        if found := _MARKER.search(content, start, start + _WINDOW + 1):  # it may lie across the edge
+            return found.start()
+    return len(content)
 
 
 def gif_blocks(content: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -2,6 +2,7 @@
 
 import binascii
 import re
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote, unquote_to_bytes
 
 from refvideo_mcp.errors import Refused
@@ -11,6 +12,7 @@ from refvideo_mcp.images.picture import Picture
 __all__ = ["content_of", "data_uri"]
 
 _HEADER = re.compile(r"data:([^,]{0,200}),", re.IGNORECASE)
+_PIECE = 2**20
 _ADVICE = "Write data:image/png;base64,… or use a local path. Nothing was sent."
 
 
@@ -25,17 +27,39 @@ def content_of(uri: str, name: str) -> bytes:
         raise Refused(f"{name} is malformed.", _ADVICE)
     if len(uri) > MAX_BYTES // 3 * 4 + 1000:
         raise Refused(f"{name} is larger than 50 MB.", "Use a smaller picture. Nothing was sent.")
-    text = uri[header.end() :]
+    pieces = _pieces(uri, header.end())
     if not re.search(r";\s*base64\s*$", header[1], re.IGNORECASE):
-        return unquote_to_bytes(text)
-    if "%" in text:
-        text = unquote(text)
-    if re.search(r"[\s_-]", text):  # broken into lines, or the alphabet for URLs
-        text = re.sub(r"\s+", "", text).replace("-", "+").replace("_", "/")
+        return b"".join(map(unquote_to_bytes, pieces))
     try:
-        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+        return b"".join(_from_base64(pieces))
     except ValueError:
         raise Refused(f"{name} is not base64, or is cut off.", _ADVICE) from None
+
+
+def _pieces(uri: str, place: int) -> Iterator[str]:
+    """The text from there on, with no %XX cut in two. All at once would hold up everything else in this process."""
+    while place < len(uri):
+        end = place + _PIECE
+        split = uri.rfind("%", end - 2, end) if end < len(uri) else -1
+        end = split if split > place else end
+        yield uri[place:end]
+        place = end
+
+
+def _from_base64(pieces: Iterable[str]) -> Iterator[bytes]:
+    left = ""
+    for piece in pieces:
+        text = unquote(piece) if "%" in piece else piece
+        if re.search(r"[\s_-]", text):  # broken into lines, or the alphabet for URLs
+            text = re.sub(r"\s+", "", text).replace("-", "+").replace("_", "/")
+        text = left + text
+        # The last group may be the end.
+        whole = max(0, (len(text) - 1) // 4 * 4)
+        yield binascii.a2b_base64(text[:whole], strict_mode=True)
+        if text[:whole].endswith("="):
+            raise ValueError("there is more behind the end")
+        left = text[whole:]
+    yield binascii.a2b_base64(left + "=" * (-len(left) % 4), strict_mode=True)
 
 
 def data_uri(picture: Picture) -> str:
