@@ -1,5 +1,6 @@
 """A fault in this program itself: whatever breaks off beside the answers is tried again, and ends nothing else."""
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,35 @@ async def test_unfinished_jobs_are_picked_up_though_the_collector_broke_off(
         clock.tells = True
         await clock.sleep(120.5)
     assert await files(videos) == 1
+
+
+BROKEN_SERVER = """
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from refvideo_mcp import app, http
+from refvideo_mcp.settings import Settings
+
+running = app.running
+
+@asynccontextmanager
+async def breaks(*args, **kwargs):
+    async with anyio.create_task_group() as tasks, running(*args, **kwargs) as state:
+        tasks.start_soon(anyio.from_thread.run)  # without its arguments
+        yield state
+
+app.running = breaks
+http.serve(Settings(api_key="sandbox", database=Path(sys.argv[1])), 0)
+"""
+
+
+async def test_http_server_without_anything_behind_its_tools_ends_with_an_exit_code(tmp_path: Path) -> None:
+    """It would answer 500 for ever, and nobody would start it again."""
+    command = [sys.executable, "-c", BROKEN_SERVER, str(tmp_path / "ledger.db")]
+    with anyio.fail_after(60):
+        ended = await anyio.run_process(command, check=False)
+    assert ended.returncode == 1
+    assert b"TypeError" in ended.stderr

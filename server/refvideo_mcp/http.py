@@ -37,6 +37,7 @@ def serve(settings: Settings, port: int) -> None:
     """Serve until SIGINT or SIGTERM; then what is under way has 30 s to end. A second Ctrl-C ends at once.
 
     Raises:
+        SystemExit: with 1, after a fault that left nothing to serve with.
         OSError: the port cannot be listened on.
     """
     configure_logging(settings)
@@ -62,7 +63,10 @@ def serve(settings: Settings, port: int) -> None:
         )
         say(f"refvideo-mcp serves MCP at http://{HOST}:{listener.getsockname()[1]}/mcp (Ctrl-C ends it)")
         with suppress(KeyboardInterrupt):
-            _Server(config, in_flight).run(sockets=[listener])
+            server = _Server(config, in_flight)
+            server.run(sockets=[listener])
+            if server.lifespan.error_occurred:
+                raise SystemExit(1)
 
 
 class _Protocol(H11Protocol):
@@ -123,6 +127,12 @@ class _Server(uvicorn.Server):
                 yield
             finally:
                 signal.signal(hangup, before)
+
+    async def on_tick(self, counter: int) -> bool:
+        """With the lifespan everything behind the tools is gone: whoever started this can start it again."""
+        if self.lifespan.error_occurred:
+            self.should_exit = self.force_exit = True
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
