@@ -70,6 +70,11 @@ INJECTED = [
         ),
         (dict.fromkeys(("resolution", "aspect_ratio", "movement_amplitude", "seed", "audio", "save_to"), ""), {}),
         ({"subjects": [CAT | {"voice_id": ""}]}, {"subjects": [CAT | {"voice_id": ""}]}),
+        *(
+            ({"save_to": none}, {})
+            for none in ("null", "None", "undefined", '"null"', "false", "${folder}", False, True)
+        ),
+        (dict.fromkeys(("resolution", "aspect_ratio", "movement_amplitude", "seed", "save_to"), "null"), {}),
         ({"duration": 0, "seed": 0, "audio": False}, {"seed": 0, "audio": False}),
         *(({name: "theirs"}, {}) for name in INJECTED),
     ],

@@ -99,12 +99,82 @@ async def test_the_rest_of_the_request_stays_as_the_caller_gave_it(home: Path) -
         "file:{home}/project/my hero.png",
         "file://~/project/my%20hero.png",
         "file://{home}/project/my%20hero.png?x=1#part",
+        '"{home}/project/my hero.png"',
+        " \u201c{home}/project/my hero.png\u201d ",
+        "`my hero.png`",
+        r"{home}/project/my\ hero.png",
+        r"my\ hero.png",
+        "@{home}/project/my hero.png",
+        "@./my hero.png",
+        "$HOME/project/my hero.png",
+        "${{HOME}}/project/my hero.png",
+        "\u202a{home}/project/my hero.png\u200b",
     ],
 )
 async def test_a_path_may_be_spelled_as_people_and_programs_spell_it(home: Path, spelling: str) -> None:
     (home / "project" / "my hero.png").write_bytes(saved(scene(), "PNG"))
     loaded = await images().load(order(spelling.format(home=home)))
     assert loaded.sent == (home / "project" / "my hero.png",)
+
+
+@posix_only
+@pytest.mark.parametrize("name", ['"quoted".png', r"back\ slashed.png", "@home.png", "$HOME.png"])
+async def test_what_belongs_to_a_name_stays_in_it(home: Path, name: str) -> None:
+    (home / "project" / name).write_bytes(saved(scene(), "PNG"))
+    for spelling in (name, str(home / "project" / name)):
+        assert (await images().load(order(spelling))).sent == (home / "project" / name,)
+
+
+@posix_only
+async def test_a_quoted_address_is_an_address() -> None:
+    loaded = await images().load(order('"https://pictures.example/hero.png"'))
+    assert loaded.request.subjects[0].images == ["https://pictures.example/hero.png"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/mnt/user-data/uploads/hero.png",
+        "/mnt/data/hero.png",
+        "sandbox:/mnt/data/hero.png",
+        "attachment://hero.png",
+        "blob:https://chat.example/0f5c",
+        "file:///mnt/data/hero.png",
+    ],
+)
+async def test_a_picture_that_only_the_chat_has_is_told(home: Path, path: str) -> None:
+    with pytest.raises(Refused, match=r"is in the chat, not on this machine\. Ask the user for the picture's path"):
+        await images().load(order(path))
+    assert await images().questions(order(path)) == []
+
+
+@posix_only
+async def test_a_name_without_its_folder_is_offered_where_it_is(home: Path) -> None:
+    """A guess: that folder's picture may be another one of the same name."""
+    (home / "Downloads").mkdir(exist_ok=True)
+    picture = home / "Downloads" / "hero.png"
+    picture.write_bytes(saved(scene(), "PNG"))
+    for asked in ("hero.png", str(home / "project" / "hero.png")):
+        with pytest.raises(Refused, match="There is no picture at") as caught:
+            await images().load(order(asked))
+        assert f"If {picture} is meant, give that path." in str(caught.value)
+
+
+@posix_only
+@pytest.mark.parametrize("folder", [".gemini-clipboard", ".claude/image-cache/0f5c", ".codex/attachments"])
+async def test_a_clients_folder_for_pasted_pictures_is_asked_about(home: Path, folder: str) -> None:
+    for around in (home / "project", home):
+        pasted = around / folder / "1.png"
+        pasted.parent.mkdir(parents=True)
+        pasted.write_bytes(saved(scene(), "PNG"))
+        door = images()
+        assert await door.questions(order(str(pasted))) == [pasted.parent]
+        with pytest.raises(FolderNotAllowed):
+            await door.load(order(str(pasted)))
+        await door.allow(pasted.parent)
+        assert (await door.load(order(str(pasted)))).sent == (pasted,)
+        with pytest.raises(Refused, match="is hidden"):
+            await door.load(order(str(around / ".ssh" / "1.png")))
 
 
 async def test_a_relative_path_starts_at_the_clients_roots_then_at_the_working_folder(home: Path) -> None:
@@ -134,6 +204,14 @@ async def test_a_screenshots_special_space_may_be_written_as_an_ordinary_one(hom
         ("file:///C:/Users/me/my%20hero.png", "C:/Users/me/my hero.png"),
         ("file://C:/Users/hero.png", "C:/Users/hero.png"),
         (r"\\nas\photos\hero.png", r"\\nas\photos\hero.png"),
+        ('"C:\\Users\\me\\hero.png"', r"C:\Users\me\hero.png"),
+        ("\u202aC:\\Users\\me\\hero.png", r"C:\Users\me\hero.png"),
+        (r"\\?\C:\Users\me\hero.png", r"C:\Users\me\hero.png"),
+        (r"\\?\UNC\nas\photos\hero.png", r"\\nas\photos\hero.png"),
+        ("/c/Users/me/hero.png", "c:/Users/me/hero.png"),
+        ("/mnt/c/Users/me/hero.png", "c:/Users/me/hero.png"),
+        (r"%USERPROFILE%\Pictures\hero.png", r"~\Pictures\hero.png"),
+        (r"@C:\Users\me\hero.png", r"C:\Users\me\hero.png"),
         ("file://nas/photos/hero.png", "//nas/photos/hero.png"),
     ],
 )
@@ -142,7 +220,8 @@ async def test_windows_paths_are_understood_on_windows(text: str, meant: str) ->
 
 
 @pytest.mark.parametrize(
-    "text", [r"\\.\PhysicalDrive0", r"\\?\C:\hero.png", "NUL", r"C:\pictures\con.png", "hero.png:stream", "COM1"]
+    "text",
+    [r"\\.\PhysicalDrive0", r"\\?\GLOBALROOT\hero.png", "NUL", r"C:\pictures\con.png", "hero.png:stream", "COM1"],
 )
 async def test_windows_devices_and_streams_are_refused(text: str) -> None:
     with pytest.raises(Refused, match="The path in `x` names a device or a stream, not a picture file"):

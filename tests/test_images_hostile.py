@@ -207,9 +207,7 @@ class TestPaths:
                 "file://nas/share/hero.png"
             )
 
-    @pytest.mark.parametrize(
-        "path", ["ftp://a.b/c.png", "sandbox:/mnt/data/c.png", "blob:https://a.b/c", "javascript:x"]
-    )
+    @pytest.mark.parametrize("path", ["ftp://a.b/c.png", "javascript:x"])
     async def test_other_schemes_are_refused(self, path: str) -> None:
         scheme = path.partition(":")[0]
         assert await sentence(path) == (

@@ -16,7 +16,11 @@ from stdio_server import StdioServer
 pytestmark = pytest.mark.anyio
 
 REQUEST = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
-REFUSALS = {"http": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "socks5": b"\x05\xff"}
+REFUSALS = {
+    "http": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+    "socks5": b"\x05\xff",
+    "socks": b"\x05\xff",  # what desktops write for socks5
+}
 
 
 def through(url: str) -> dict[str, str]:
@@ -64,8 +68,9 @@ async def test_a_router_on_this_machine_and_its_videos_are_reached_without_the_p
     [
         ("http", b"CONNECT router.example:443 HTTP/1.1"),
         ("socks5", b"\x05\x01\x00"),  # version 5, and one way to log in: none
+        ("socks", b"\x05\x01\x00"),
     ],
-    ids=["http", "socks5"],
+    ids=["http", "socks5", "socks"],
 )
 async def test_any_other_router_is_reached_through_the_proxy(tmp_path: Path, kind: str, question: bytes) -> None:
     async with (

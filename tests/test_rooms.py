@@ -20,8 +20,8 @@ ROOMS: dict[str, set[str]] = {
     "hosts": set(),
     "paths": set(),
     "proxies": set(),
-    "spec": {"errors"},
-    "settings": {"errors"},
+    "spec": {"errors", "paths"},
+    "settings": {"errors", "paths"},
     "logs": {"errors", "settings"},
     "router": {"errors", "proxies", "spec"},
     "images": {"errors", "extras", "hosts", "paths", "spec"},
@@ -35,7 +35,20 @@ ROOMS: dict[str, set[str]] = {
     "app": DOMAIN | {"jobs", "sandbox"} | FACES,
     "stdio": {"app", "logs", "settings"},
     "http": {"app", "logs", "settings"},
-    "cli": {"app", "stdio", "http", "sandbox", "logs", "settings", "errors", "extras", "spec", "jobs"},
+    "cli": {
+        "app",
+        "stdio",
+        "http",
+        "sandbox",
+        "logs",
+        "settings",
+        "errors",
+        "extras",
+        "paths",
+        "proxies",
+        "spec",
+        "jobs",
+    },
 }
 # What a room may import beyond that, and why.
 ALSO = {

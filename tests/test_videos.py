@@ -237,6 +237,24 @@ def test_permission_for_the_home_folder_is_none_for_all_below_it(elsewhere: Path
     assert caught.value.folder == home / "Music"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows writes paths in another way")
+@pytest.mark.parametrize(
+    "save_to",
+    [
+        '"{root}/my clips"',
+        r"{root}/my\ clips",
+        r"my\ clips",
+        "@{root}/my clips",
+        "file://{root}/my%20clips",
+        "$HOME/../project/my clips",
+        "\u202a{root}/my clips",
+    ],
+)
+def test_a_destination_may_be_spelled_as_pictures_may(elsewhere: Path, save_to: str) -> None:
+    root = made(elsewhere / "project")
+    assert Videos(None).destination(save_to.format(root=root), [root]) == root / "my clips"
+
+
 def test_links_and_dots_are_followed_before_the_check(elsewhere: Path) -> None:
     project, outside = made(elsewhere / "project"), made(elsewhere / "outside")
     spellings = ["../outside", f"{project}/../outside"]
@@ -268,7 +286,19 @@ def test_hidden_folders_are_refused_unless_they_are_the_project_itself(elsewhere
         ("notes.txt/clips", "ROOT/notes.txt is a file, not a folder."),
         ("notes.txt/cat.mp4", "ROOT/notes.txt is a file, not a folder."),
         ("cat.mov", "cat.mov is no name for the video, which is an .mp4 file."),
-        ("file:///tmp/cat.mp4", "save_to takes a path of this machine, not an address."),
+        ("https://tmp/cat.mp4", "save_to takes a path of this machine, not an address."),
+        (
+            r"C:\Users\me\cat.mp4",
+            r"save_to: C:\Users\me\cat.mp4 is a Windows path, but this server does not run on Windows.",
+        ),
+        (
+            "${workspaceFolder}/clips",
+            "save_to: ${workspaceFolder}/clips holds ${workspaceFolder}, which nobody has filled in.",
+        ),
+        (r"%USERPROFILE%\clips", r"save_to: %USERPROFILE%\clips holds %USERPROFILE%, which nobody has filled in."),
+        ("$OUT/clips", "save_to: $OUT/clips holds $OUT, which nobody has filled in."),
+        ("file://nas/clips", "save_to: file://nas/clips names a file on another machine, nas."),
+        *((word, f"save_to takes a folder or an .mp4 path, not {word}.") for word in ("off", "null", "None", "false")),
         ("s3://bucket/cat.mp4", "save_to takes a path of this machine, not an address."),
         ("clips\nin here", "save_to holds a line break or another invisible character."),
         ("clips\0", "save_to holds a line break or another invisible character."),

@@ -5,6 +5,7 @@ its exit code or None. Only the module of the command that is run is imported: a
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,6 +14,7 @@ from typing import Any
 from refvideo_mcp import __version__
 from refvideo_mcp.cli.exit_codes import DONE, FAILED, INTERRUPTED, REFUSED, UNCERTAIN, in_words
 from refvideo_mcp.errors import Refused, RefvideoError, Uncertain
+from refvideo_mcp.proxies import read_as_others_do
 
 __all__ = ["main"]
 
@@ -44,6 +46,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    read_as_others_do(os.environ)
     arguments = list(sys.argv[1:] if argv is None else argv) or ["serve"]
     options = argparse.Namespace()
     try:

@@ -7,6 +7,7 @@ import sys
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images.spellings import kind_of
 from refvideo_mcp.jobs import Jobs, about_buying, about_pictures, about_saving, about_twin
+from refvideo_mcp.paths import NoPath, meant, unwrapped
 from refvideo_mcp.spec import GenerateCall
 
 __all__ = ["ask_about_folders", "ask_about_twin", "ask_before_buying", "ask_for_saving", "from_here"]
@@ -14,9 +15,14 @@ __all__ = ["ask_about_folders", "ask_about_twin", "ask_before_buying", "ask_for_
 
 def from_here(source: str) -> str:
     """A picture or place as it was typed, a relative path from the folder where the person is."""
-    text = source.strip()
-    if kind_of(text) != "path" or text.startswith("~") or text[:5].lower() == "file:":
+    if kind_of(unwrapped(source)) != "path":
         return source
+    try:
+        text = meant(source)
+    except NoPath:
+        return source  # where it is read, it is refused
+    if text.startswith("~"):
+        return text
     return os.path.join(os.getcwd(), text)  # noqa: PTH109, PTH118  # pathlib would tidy what the checks should see
 
 

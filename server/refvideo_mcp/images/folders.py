@@ -11,7 +11,7 @@ from typing import Literal
 from refvideo_mcp.errors import clean
 from refvideo_mcp.paths import is_broad, real, working_folder
 
-__all__ = ["Folders", "Rule"]
+__all__ = ["Folders", "Rule", "Standing"]
 
 _NO_FILES = [Path(folder) for folder in ("/dev", "/proc", "/sys")]
 

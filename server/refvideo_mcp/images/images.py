@@ -22,7 +22,7 @@ from refvideo_mcp.images.links import checked_link
 from refvideo_mcp.images.picture import Picture, prepare
 from refvideo_mcp.images.places import Place, find, folder_to_ask_about, trouble_as_refusal
 from refvideo_mcp.images.spellings import kind_of
-from refvideo_mcp.paths import real
+from refvideo_mcp.paths import real, unwrapped
 from refvideo_mcp.spec import ReferenceVideoRequest
 
 __all__ = ["Images", "Loaded"]
@@ -88,7 +88,7 @@ class Images:
         pictures = await self._ready(found)
         uris, warnings = await self._in_thread(partial(_fitted, request, pictures, self.bucket is None))
         subjects = [
-            subject.model_copy(update={"images": [uris.get(image) or image.strip() for image in subject.images]})
+            subject.model_copy(update={"images": [uris.get(image) or unwrapped(image) for image in subject.images]})
             for subject in request.subjects
         ]
         sent = dict.fromkeys(place.path for place in found.values() if isinstance(place, Place))
@@ -112,7 +112,7 @@ class Images:
         rule = self._folders.rule(self._grants.folders(), roots)
         found: dict[str, Place | _Inline] = {}
         for image, where in _images(request):
-            source = image.strip()
+            source = unwrapped(image)
             match kind_of(source):
                 case "link":
                     checked_link(source, where, any_host=self._router_is_local)
@@ -131,7 +131,7 @@ class Images:
         rule = self._folders.rule(self._grants.folders(), roots)
         folders: dict[Path, None] = {}
         for image, where in _images(request) if self._local_files else ():
-            source = image.strip()
+            source = unwrapped(image)
             try:
                 folder = folder_to_ask_about(source, where, rule) if kind_of(source) == "path" else None
             except Refused:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -13,13 +14,17 @@ from pathlib import Path
 from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.images.cloud import is_elsewhere, meant_by_placeholder, only_in_the_cloud, placeholder_of
 from refvideo_mcp.images.files import names_in
-from refvideo_mcp.images.folders import Rule
-from refvideo_mcp.images.spellings import path_text
+from refvideo_mcp.images.folders import Rule, Standing
+from refvideo_mcp.images.spellings import in_the_chat, path_text
 from refvideo_mcp.paths import is_broad, is_drive, real
 
 __all__ = ["FolderNotAllowed", "Place", "find", "folder_to_ask_about", "trouble_as_refusal"]
 
 _ASK = "Ask the user for the right path. Nothing was sent."
+# Folders of the machines that chats run on, where they put what was pasted into them.
+_CHAT = (Path("/mnt/data"), Path("/mnt/user-data"))
+# What clients call their hidden folders for pasted pictures: .gemini-clipboard, .claude/image-cache.
+_PASTED = re.compile(r"clipboard|paste|image-?cache|attachment|screenshot", re.IGNORECASE)
 
 
 class FolderNotAllowed(Refused):
@@ -53,24 +58,24 @@ def find(source: str, where: str, rule: Rule) -> Place:
         Refused: there is none. FolderNotAllowed: there may be one, in a folder that the user has not allowed.
     """
     places = _candidates(source, where, rule)
-    allowed = [place for place in places if rule.standing(place.path) == "allowed"]
+    allowed = [place for place in places if _standing(place.path, rule) == "allowed"]
     for place in allowed:
         with trouble_as_refusal(place.shown, missing_is_fine=True):
             if stat.S_ISLNK(place.path.lstat().st_mode):
                 raise OSError(errno.ELOOP, "links in a circle")
             return place
     for place in allowed:
-        if (namesake := _namesake(place)) is not None and rule.standing(namesake.path) == "allowed":
+        if (namesake := _namesake(place)) is not None and _standing(namesake.path, rule) == "allowed":
             return namesake
-    raise _missing(allowed[0]) if allowed else _not_allowed(places[0], rule)
+    raise _missing(allowed[0], rule) if allowed else _not_allowed(places[0], rule)
 
 
 def folder_to_ask_about(source: str, where: str, rule: Rule) -> Path | None:
     """The folder that the user would have to allow for `source`, if that is all it needs. Opens nothing."""
     places = _candidates(source, where, rule)
-    if any(rule.standing(place.path) == "allowed" for place in places):
+    if any(_standing(place.path, rule) == "allowed" for place in places):
         return None
-    return places[0].path.parent if rule.standing(places[0].path) == "outside" else None
+    return places[0].path.parent if _standing(places[0].path, rule) == "outside" else None
 
 
 @contextmanager
@@ -100,17 +105,44 @@ def trouble_as_refusal(shown: str, *, missing_is_fine: bool = False) -> Iterator
 
 
 def _candidates(source: str, where: str, rule: Rule) -> list[Place]:
+    """Where the file may be, the likeliest first."""
     text = path_text(source, where)
     path = Path(text)
     with suppress(RuntimeError):  # no such user: then ~ belongs to the name
         path = path.expanduser()
+    if any(path.is_relative_to(folder) and not folder.is_dir() for folder in _CHAT):
+        raise in_the_chat(source)
     bases = [Path()] if path.is_absolute() else rule.bases
     if not bases:
         raise Refused(
             f"{clean(text, 200)} is a relative path, and this server works in no project folder.",
-            "Give the absolute path. Nothing was sent.",
+            f"{_elsewhere(path, rule) or 'Give the absolute path.'} Nothing was sent.",
         )
-    return [_place(base / path, rule) for base in bases]
+    places = [_place(base / path, rule) for base in bases]
+    if text == source:
+        return places
+    # A quote or a backslash may belong to the name after all.
+    as_written = [_place(base / source, rule) for base in (Path(), *rule.bases)]
+    return places + [p for p in as_written if _standing(p.path, rule) == "allowed" and os.path.lexists(p.path)]
+
+
+def _standing(path: Path, rule: Rule) -> Standing:
+    """How the rule sees a path; a client's folder for pasted pictures is hidden, but may be asked about."""
+    standing = rule.standing(path)
+    is_pasted = any(_PASTED.search(name) for name in path.parent.parts)
+    return "outside" if standing == "hidden" and is_pasted else standing
+
+
+def _elsewhere(path: Path, rule: Rule) -> str:
+    """Where a file that was named without its folder is: an offer, for it is a guess."""
+    if path.name != str(path):
+        return ""
+    found = dict.fromkeys(
+        clean(str(folder / path), 200)
+        for folder in (*rule.whole, *rule.flat)
+        if _standing(real(folder / path), rule) == "allowed" and (folder / path).is_file()
+    )
+    return f"If {' or '.join(found)} is meant, give that path." if 0 < len(found) < 4 else ""
 
 
 def _place(path: Path, rule: Rule) -> Place:
@@ -135,13 +167,15 @@ def _namesake(place: Place) -> Place | None:
     return None
 
 
-def _missing(place: Place) -> Refused:
+def _missing(place: Place, rule: Rule) -> Refused:
     try:
         names = names_in(place.path.parent)
     except OSError:
         names = []
     if placeholder_of(place.path.name) in names:
         return only_in_the_cloud(place.shown)
+    if elsewhere := _elsewhere(Path(place.tried.name), rule):
+        return Refused(f"There is no picture at {place.shown}.", f"{elsewhere} {_ASK}")
     names = [name for name in names if not name.startswith(".")]
     by_letters = {name.casefold(): clean(name, 60) for name in names}
     near = get_close_matches(place.path.name.casefold()[:255], by_letters, n=3, cutoff=0.5)
@@ -151,7 +185,7 @@ def _missing(place: Place) -> Refused:
 
 def _not_allowed(place: Place, rule: Rule) -> Refused:
     leads = "" if place.path == place.tried else f" (which is {clean(str(place.path), 200)})"
-    match rule.standing(place.path):
+    match _standing(place.path, rule):
         case "hidden" if (name := meant_by_placeholder(place.tried.name)) is not None:
             return only_in_the_cloud(clean(str(place.tried.with_name(name)), 200))
         case "hidden":

@@ -35,7 +35,9 @@ def _handle(value: str) -> str:
 class GenerateCall(ReferenceVideoRequest):
     """The request, and what is between the caller and us."""
 
-    save_to: Text | None = Field(None, description="Folder or .mp4 path, only if the user asked.")
+    save_to: Annotated[Text | None, BeforeValidator(forgiving.place)] = Field(
+        None, description="Folder or .mp4 path, only if the user asked."
+    )
     idempotency_key: Annotated[str, AfterValidator(_key)] | None = Field(
         None, description="Leave out; for engines that retry: 16-128 characters."
     )

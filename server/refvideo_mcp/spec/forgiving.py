@@ -17,6 +17,7 @@ __all__ = [
     "from_json",
     "number",
     "numbered",
+    "place",
     "ratio",
     "resolution",
     "seconds",
@@ -74,6 +75,11 @@ def number(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")
     return value
+
+
+def place(value: Any) -> Any:
+    """A path; some callers write whether there is one."""
+    return None if isinstance(value, bool) or word(value) in ("true", "false") else value
 
 
 def seconds(value: Any) -> Any:

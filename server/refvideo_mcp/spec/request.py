@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from refvideo_mcp.errors import clean
+from refvideo_mcp.paths import is_nothing
 from refvideo_mcp.spec import forgiving
 from refvideo_mcp.spec.mentions import is_mentioned, meant, unknown_mentions
 
@@ -35,8 +36,9 @@ Flag = Annotated[bool, BeforeValidator(forgiving.word)]
 
 
 class SpecModel(BaseModel):
-    """Arguments as agents send them: `null` means not given, and so do "", and 0 where it is too little, for what may
-    be left out: some proxies fill in every argument.
+    """Arguments as agents send them: `null` means not given, and so do "", "null", and 0 where it is too little.
+
+    The latter only for what may be left out: some proxies fill in every argument.
 
     Unknown names are refused.
     """
@@ -54,8 +56,10 @@ class SpecModel(BaseModel):
         field = cls.model_fields.get(name)
         if value is None or field is None or field.is_required():
             return value is not None
+        if isinstance(value, str):
+            return not is_nothing(value)
         is_zero = value == 0 and not isinstance(value, bool)
-        return value != "" and not (is_zero and any(getattr(rule, "ge", 0) > 0 for rule in field.metadata))
+        return not (is_zero and any(getattr(rule, "ge", 0) > 0 for rule in field.metadata))
 
 
 class Subject(SpecModel):

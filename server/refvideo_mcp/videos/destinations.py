@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from refvideo_mcp.errors import Refused, Unavailable, clean, is_invisible
-from refvideo_mcp.paths import is_broad, is_drive, is_reserved, real, working_folder
+from refvideo_mcp.paths import NoPath, is_broad, is_drive, is_reserved, meant, real, working_folder
 
 __all__ = ["DestinationNotAllowed", "check_still_there", "check_writable", "checked_destination", "folder_and_name"]
 
 _ADVICE = "Ask the user for another place, or leave save_to out. Nothing was sent."
 _LONGEST_NAME = 200  # bytes; leaves room for " (2)"
+_NO_NAMES = ("on", "off", "yes", "no", "true", "false", "null", "none", "undefined")
 _OTHER_ENDINGS = re.compile(r"\.(mov|m4v|avi|mkv|webm|gif|mpe?g|wmv|flv|mp3|wav|png|jpe?g|webp)", re.IGNORECASE)
 
 
@@ -76,7 +77,12 @@ def folder_and_name(destination: Path, name: str) -> tuple[Path, str]:
 
 
 def _spelled(save_to: str, base: Path | None) -> Path:
-    text = save_to.strip()
+    try:
+        text = meant(save_to)
+    except NoPath as error:
+        raise Refused(f"save_to: {clean(save_to, 200)} {clean(str(error), 120)}.", _ADVICE) from None
+    if text.casefold() in _NO_NAMES:
+        raise Refused(f"save_to takes a folder or an .mp4 path, not {text}.", _ADVICE)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):  # two letters at least: `C:` is a drive
         raise Refused("save_to takes a path of this machine, not an address.", _ADVICE)
     if any(is_invisible(c) for c in text):
