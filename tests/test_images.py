@@ -77,11 +77,16 @@ async def test_the_rest_of_the_request_stays_as_the_caller_gave_it(home: Path) -
     """What was not given must stay out of the router's body."""
     (home / "project" / "hero.png").write_bytes(saved(scene(), "PNG"))
     request = ReferenceVideoRequest.model_validate(
-        {"prompt": "@hero waves", "subjects": [{"id": "hero", "images": "hero.png", "voice_id": "v"}], "seed": 4}
+        {"prompt": "@hero waves", "subjects": [{"id": "hero", "images": "hero.png", "voice_id": "v"}], "audio": True}
     )
     body = (await images().load(request)).request.body()
     del body["subjects"][0]["images"]
-    assert body == {"prompt": "@hero waves", "subjects": [{"id": "hero", "voice_id": "v"}], "duration": 5, "seed": 4}
+    assert body == {
+        "prompt": "@hero waves",
+        "subjects": [{"id": "hero", "voice_id": "v"}],
+        "duration": 5,
+        "audio": True,
+    }
     assert request.subjects[0].images == ["hero.png"]
 
 
