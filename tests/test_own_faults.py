@@ -166,8 +166,12 @@ running = app.running
 @asynccontextmanager
 async def breaks(*args, **kwargs):
     async with anyio.create_task_group() as tasks, running(*args, **kwargs) as state:
-        tasks.start_soon(anyio.from_thread.run)  # without its arguments
+        tasks.start_soon(later)
         yield state
+
+async def later():
+    await anyio.sleep(1)
+    raise ZeroDivisionError
 
 app.running = breaks
 http.serve(Settings(api_key="sandbox", database=Path(sys.argv[1])), 0)
@@ -180,4 +184,4 @@ async def test_http_server_without_anything_behind_its_tools_ends_with_an_exit_c
     with anyio.fail_after(60):
         ended = await anyio.run_process(command, check=False)
     assert ended.returncode == 1
-    assert b"TypeError" in ended.stderr
+    assert b"ZeroDivisionError" in ended.stderr
