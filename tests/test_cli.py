@@ -76,6 +76,39 @@ def test_every_help_ends_in_an_example(command: list[str]) -> None:
     assert re.match(rf"example: (MYROUTER_API_KEY=sandbox )?{' '.join(['refvideo-mcp', *command])}", example)
 
 
+@pytest.mark.parametrize("command", ["result", "save", "release"])
+def test_the_job_in_an_example_is_written_as_jobs_are(command: str) -> None:
+    """A shortened one is copied, and not found."""
+    example = run(command, "--help").stdout.strip().splitlines()[-1]
+    assert re.match(
+        rf"example: refvideo-mcp {command} ([0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|job-[0-9a-f]{{32}})\b",
+        example,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("sandbox --port 99999", "99999 is no port: they go from 0 to 65535"),
+        ("sandbox --port -1", "-1 is no port: they go from 0 to 65535"),
+        ("sandbox --seconds nan", "nan is no number from 0 to 3600"),
+        ("sandbox --seconds inf", "inf is no number from 0 to 3600"),
+        ("sandbox --seconds -1", "-1 is no number from 0 to 3600"),
+        ("sandbox --seconds soon", "invalid number value: 'soon'"),
+        ("sandbox --host " + "\N{GREEK SMALL LETTER ALPHA}" * 70, "cannot be listened on: that is no host"),
+        ("serve --http --port 65536", "65536 is no port"),
+        ("forget --older-than nan", "nan is no number from 0"),
+        ("forget --older-than inf", "inf is no number from 0"),
+        ("schemas --write /dev/null", "/dev/null cannot be written: File exists. Choose another folder."),
+    ],
+)
+def test_a_value_that_cannot_be_is_wrong_usage(command: str, told: str) -> None:
+    found = run(*command.split(" "))
+    assert (found.returncode, found.stdout) == (2, "")
+    assert told in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def test_version_is_the_package_s_own() -> None:
     found = run("--version")
     assert (found.returncode, found.stdout, found.stderr) == (0, f"refvideo-mcp {__version__}\n", "")

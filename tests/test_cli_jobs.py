@@ -288,6 +288,7 @@ def test_an_unknown_job_names_those_that_are_known(place: Place) -> None:
     place.generate("@hero waves", "--no-wait")
     found = place.run("result", "lost")
     assert (found.returncode, found.stdout) == (1, "")
+    assert "processing" not in found.stderr
     assert place.newest()["task_id"] in found.stderr
 
 

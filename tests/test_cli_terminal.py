@@ -1,15 +1,18 @@
 """At a terminal: a bar that moves, and questions that only a person may answer."""
 
 import json
+import os
 import re
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from a_place import SHORT, Place
+from command_line import running
 from refvideo_mcp.sandbox import Sandbox
 from typist import typing
 
@@ -36,6 +39,26 @@ def test_a_bar_shows_how_long_it_takes_and_the_path_comes_last(place: Place) -> 
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", typist.seen)
     assert re.search(r"video +━+.*processing, \d+ % 0:00:\d\d", text)
     assert re.search(r"video +succeeded after \d+ s", text)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 140])
+def test_a_list_breaks_no_word_where_the_terminal_ends(place: Place, columns: int) -> None:
+    words = [f"word{number}" for number in range(40)]
+    place.run("generate", "--prompt", f"@hero {' '.join(words)} [rehearse:drop-after]", "--subject", "hero=hero.png")
+    terminal, its_end = os.openpty()
+    seen = b""
+    with running("list", stdout=its_end, settings=place.settings | {"COLUMNS": str(columns)}, folder=place.folder):
+        os.close(its_end)
+        with suppress(OSError):
+            while more := os.read(terminal, 1000):
+                seen += more
+    os.close(terminal)
+    lines = re.sub(r"\x1b\[[0-9;?]*m", "", seen.decode()).split("\r\n")
+    assert max(map(len, lines)) <= columns or columns < 68  # the id is never broken
+    shown = re.findall(r"word\d+(?!\w*…)", "\n".join(lines))
+    assert shown == words[: len(shown)]
+    assert len(shown) >= (40 if columns <= 80 else 2)
+    assert "uncertain" in lines[1]
 
 
 def test_a_yes_for_a_folder_is_remembered(place: Place, elsewhere: Path) -> None:

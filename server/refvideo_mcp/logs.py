@@ -90,6 +90,7 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for library in ("httpx2", "httpcore2"):  # they log whole URLs, and presigned links are secrets
         logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # its lines say that it tries again, but not what
 
 
 def say(line: str) -> None:

@@ -25,9 +25,9 @@ COMMANDS = {
         "Make a video, wait for it and save it.",
         "refvideo-mcp generate --prompt '@hero waves' --subject hero=hero.png",
     ),
-    "result": ("Wait for a job and save its video.", "refvideo-mcp result 6f3c8f0e"),
+    "result": ("Wait for a job and save its video.", "refvideo-mcp result 6f3c8f0e-2b71-4d0a-9c55-0d9f1e7a4b26"),
     "list": ("List the newest jobs and their files.", "refvideo-mcp list --state succeeded"),
-    "save": ("Fetch a finished video again.", "refvideo-mcp save 6f3c8f0e --to ~/clips"),
+    "save": ("Fetch a finished video again.", "refvideo-mcp save 6f3c8f0e-2b71-4d0a-9c55-0d9f1e7a4b26 --to ~/clips"),
     "doctor": ("Check the settings, the router and this machine.", "refvideo-mcp doctor"),
     "sandbox": ("Run a simulated router for several servers.", "refvideo-mcp sandbox --seconds 3"),
     "schemas": ("Print the tools as clients see them.", "refvideo-mcp schemas --write tool_schemas"),
@@ -38,7 +38,7 @@ COMMANDS = {
     "demo": ("Make a video on the sandbox, as a client would.", "refvideo-mcp demo --out clips"),
     "release": (
         "Let a job whose submission was never answered be sent again.",
-        "refvideo-mcp release job-0f5c1e7d",
+        "refvideo-mcp release job-0f5c1e7d8a924b36b1c07e5d2f4a9c68",
     ),
     "forget": ("Remove old jobs from the ledger.", "refvideo-mcp forget --older-than 90"),
 }

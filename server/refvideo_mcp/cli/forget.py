@@ -4,6 +4,7 @@ import argparse
 import os
 import time
 
+from refvideo_mcp.cli.options import number
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.settings import Settings
@@ -14,7 +15,7 @@ DAY_SECONDS = 24 * 3600.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--older-than", metavar="DAYS", type=float, required=True, help="age in days, at least 1")
+    parser.add_argument("--older-than", metavar="DAYS", type=number(0), required=True, help="age in days, at least 1")
 
 
 def run(options: argparse.Namespace) -> None:

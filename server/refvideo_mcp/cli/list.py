@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 
 from refvideo_mcp.cli.options import add_json_option, add_spec_options, given
 from refvideo_mcp.cli.outcome import print_json
@@ -13,6 +14,11 @@ from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import ListCall, read_arguments
 
 __all__ = ["add_options", "run"]
+
+INDENT = " " * 18
+SHORTEST_PROMPT = 30
+LONGEST = 300
+LONGEST_PATH = 4096
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +44,28 @@ def run(options: argparse.Namespace) -> None:
         return
     screen = Screen(sys.stdout, 0)
     width = max(len(job.handle) for job in found)
-    screen.line(f"{'time':<16}  {'state':<10}  {'id':<{width}}  prompt", "dim")
+    # On a terminal that is too narrow for the prompt it has a line of its own; a program gets one line per job.
+    room = screen.columns - len(_start("", "", "", width)) if screen.is_terminal else LONGEST
+    beside = room >= SHORTEST_PROMPT
+    screen.line(_start("time", "state", "id", width), "dim", "prompt" if beside else "", "dim")
     for job in found:
-        start = f"{opened(job):%Y-%m-%d %H:%M}  {job.state:<10}  {job.handle:<{width}}  "
-        room = max(20, screen.columns - len(start))
-        screen.line(start, "", clean(job.prompt or "", room), "dim")
-        if below := job.saved_to or row_note(job):
-            screen.line(f"{'':<16}  {clean(below)}")
+        start = _start(f"{opened(job):%Y-%m-%d %H:%M}", job.state, job.handle, width)
+        prompt = clean(job.prompt or "", LONGEST)
+        screen.line(start if beside else start.rstrip(), "", clean(prompt, room) if beside else "", "dim")
+        if not beside and prompt:
+            _print_below(screen, prompt)
+        if job.saved_to:
+            screen.line(f"{INDENT}{clean(job.saved_to, LONGEST_PATH)}")
+        elif note := row_note(job):
+            _print_below(screen, note)
+
+
+def _start(time: str, state: str, handle: str, width: int) -> str:
+    return f"{time:<16}  {state:<10}  {handle:<{width}}  "
+
+
+def _print_below(screen: Screen, text: str) -> None:
+    """Words, broken between them where a terminal would break them anywhere."""
+    width = max(SHORTEST_PROMPT, screen.columns - len(INDENT)) if screen.is_terminal else LONGEST
+    for line in textwrap.wrap(text, width, break_on_hyphens=False):
+        screen.line(f"{INDENT}{line}", "dim")

@@ -1,12 +1,13 @@
 """A command's options, built from the arguments of the tool that does the same: no field is declared twice."""
 
 import argparse
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from refvideo_mcp.spec import SpecModel, portable_schema
 
-__all__ = ["add_json_option", "add_spec_options", "given"]
+__all__ = ["add_json_option", "add_spec_options", "given", "number", "port"]
 
 Written = Mapping[str, tuple[str, dict[str, Any]]]
 
@@ -23,6 +24,28 @@ def add_spec_options(parser: argparse.ArgumentParser, model: type[SpecModel], wr
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the answer as one JSON document")
+
+
+def number(least: float, most: float = math.inf) -> Callable[[str], float]:
+    """What argparse reads a number with: a finite one in that range."""
+
+    def read(text: str) -> float:
+        value = float(text)  # argparse tells of a ValueError by this function's name
+        if not (least <= value <= most and math.isfinite(value)):
+            limits = f"from {least:g}" + (f" to {most:g}" if math.isfinite(most) else "")
+            raise argparse.ArgumentTypeError(f"{text} is no number {limits}")
+        return value
+
+    read.__name__ = "number"
+    return read
+
+
+def port(text: str) -> int:
+    """What argparse reads a port with; 0 takes a free one."""
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: they go from 0 to 65535")
+    return value
 
 
 def given(options: argparse.Namespace, model: type[SpecModel]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from refvideo_mcp.cli.options import number, port
 from refvideo_mcp.errors import Refused
 
 __all__ = ["add_options", "run"]
@@ -9,16 +10,20 @@ __all__ = ["add_options", "run"]
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=8765, help="port to listen on (default %(default)s)")
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long a job takes (default %(default)s)")
+    parser.add_argument("--port", type=port, default=8765, help="port to listen on (default %(default)s)")
+    parser.add_argument(
+        "--seconds", type=number(0, 3600), default=8.0, help="how long a job takes (default %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     from refvideo_mcp.sandbox import serve
 
     try:
+        options.host.encode("idna")  # what cannot be written so is a TypeError further down
         serve(options.host, options.port, seconds=options.seconds)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "that is no host"
         raise Refused(
-            f"{options.host}:{options.port} cannot be listened on: {error.strerror}.", "Choose another --port."
+            f"{options.host}:{options.port} cannot be listened on: {reason}.", "Choose another --port or --host."
         ) from error

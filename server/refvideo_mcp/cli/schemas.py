@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from refvideo_mcp.errors import Refused
 from refvideo_mcp.settings import Settings
 
 __all__ = ["add_options", "entries", "run"]
@@ -14,12 +15,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print every entry, or write one file per tool into the folder and remove those of tools that are gone."""
+    """Print every entry, or write one file per tool into the folder and remove those of tools that are gone.
+
+    Raises:
+        Refused: nothing can be written there.
+    """
     folder: Path | None = options.write
     found = entries()
     if folder is None:
         print("".join(found.values()), end="")
         return
+    try:
+        _write(found, folder)
+    except OSError as error:
+        raise Refused(f"{folder} cannot be written: {error.strerror}.", "Choose another folder.") from error
+
+
+def _write(found: dict[str, str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for stale in set(folder.glob("*.json")) - {folder / f"{name}.json" for name in found}:
         stale.unlink()

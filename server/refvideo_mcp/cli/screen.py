@@ -31,7 +31,8 @@ class Screen:
             stream.reconfigure(errors="replace")
         # Not rich's own idea of a terminal: FORCE_COLOR would move the cursor about in a log file.
         self._console = Console(file=stream, force_terminal=stream.isatty(), highlight=False)
-        self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self.is_terminal = self._console.is_terminal
+        self._is_live = self.is_terminal and not self._console.is_dumb_terminal
         self._writes_symbols = self._console.encoding.startswith("utf")
         self._name_width = width
         self.columns = self._console.width

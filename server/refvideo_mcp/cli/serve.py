@@ -3,6 +3,7 @@
 import argparse
 import os
 
+from refvideo_mcp.cli.options import port
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.settings import Settings
 
@@ -15,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sandbox", action="store_true", help="simulate the router in this process; nothing is paid")
     parser.add_argument("--output-dir", metavar="DIR", help="where finished videos go; 'off' = do not save")
     parser.add_argument("--http", action="store_true", help="serve Streamable HTTP instead, to this machine only")
-    parser.add_argument("--port", type=int, help=f"port of --http (default {HTTP_PORT}); 0 takes a free one")
+    parser.add_argument("--port", type=port, help=f"port of --http (default {HTTP_PORT}); 0 takes a free one")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,9 +30,8 @@ def run(options: argparse.Namespace) -> None:
         return
     from refvideo_mcp.http import serve as serve_http
 
-    port = HTTP_PORT if options.port is None else options.port
+    at = HTTP_PORT if options.port is None else options.port
     try:
-        serve_http(settings, port)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or "there is no such port"
-        raise Refused(f"127.0.0.1:{port} cannot be listened on: {reason}.", "Choose another --port.") from error
+        serve_http(settings, at)
+    except OSError as error:
+        raise Refused(f"127.0.0.1:{at} cannot be listened on: {error.strerror}.", "Choose another --port.") from error

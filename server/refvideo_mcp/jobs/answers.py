@@ -45,6 +45,8 @@ def answers_of(jobs: Sequence[Job], next_step: str) -> JobList:
 
 
 def progress_message(job: Job) -> str:
+    if not job.key and job.answered_at is None:  # another program's, or nobody's
+        return "asking the router"
     if job.state == "succeeded":
         return f"succeeded. {job.not_saved}" if job.not_saved else "succeeded, saving the video"
     percent = f", {job.progress_percent} %" if job.progress_percent and not job.ended else ""
