@@ -265,10 +265,25 @@ class TestNumbers:
         picture = with_chunks(saved(grey, "PNG"), chunk(b"cICP", bytes((9, transfer, 0, 1))))
         loaded = await load(tmp_path, a_png=picture)
         assert loaded.warnings == (
-            "a.png is an HDR picture: its bright parts are toned down, because the router takes none.",
+            "a.png is an HDR picture: its bright parts are toned down, as in an ordinary picture.",
         )
         shown = [colour(sent(loaded)[1], x, 100)[1] for x in (50, 150, 250)]
         assert shown == pytest.approx([0, 232, 255], abs=5)
+
+    async def test_an_hdr_profile_is_toned_down_too(self, tmp_path: Path) -> None:
+        """Taken at its word, it makes the white of paper nearly black."""
+        srgb = pictures.srgb_profile()
+        count = struct.unpack_from(">I", srgb, 128)[0]
+        body = srgb[: 132 + 12 * count]
+        tags = [struct.unpack_from(">4sII", srgb, 132 + 12 * number) for number in range(count)]
+        rows = b"".join(struct.pack(">4sII", name, start + 12, size) for name, start, size in tags)
+        rows += struct.pack(">4sII", b"cicp", len(srgb) + 12, 12)
+        profile = srgb[:128] + struct.pack(">I", count + 1) + rows + srgb[len(body) :] + b"cicp\0\0\0\0\x09\x10\0\x01"
+        profile = struct.pack(">I", len(profile)) + profile[4:]
+        grey = Image.new("RGB", (300, 200), (148, 148, 148))
+        loaded = await load(tmp_path, a_png=saved(grey, "PNG", icc_profile=profile))
+        assert loaded.warnings[0].startswith("a.png is an HDR picture: ")
+        assert colour(sent(loaded)[1], 150, 100) == pytest.approx((232,) * 3, abs=5)
 
     async def test_unknown_numbers_are_said(self, tmp_path: Path) -> None:
         picture = with_chunks(saved(scene(), "PNG"), chunk(b"cICP", bytes((99, 99, 0, 1))))
@@ -347,6 +362,19 @@ class TestSeveralPictures:
         content, shown = sent(loaded)
         assert b"ftyp" not in content
         shows_the_scene(shown)
+
+    @needs_avif
+    async def test_a_motion_photo_in_boxes_says_so_too(self, tmp_path: Path) -> None:
+        video = pictures.video_head()
+        picture = saved(scene(), "AVIF", quality=95) + struct.pack(">I4s", 8 + len(video), b"mpvd") + video
+        loaded = await load(tmp_path, a_avif=picture)
+        assert loaded.warnings == ("a.avif is a motion photo: only its still picture is sent.",)
+        shows_the_scene(sent(loaded)[1], within=20)
+
+    @needs_avif
+    async def test_an_avif_is_set_upright(self, tmp_path: Path) -> None:
+        turned = saved(scene().transpose(Image.Transpose.ROTATE_90), "AVIF", quality=95, exif=private_exif(6))
+        shows_the_scene(sent(await load(tmp_path, a_avif=turned))[1], within=20)
 
 
 class TestCutShort:

@@ -3,6 +3,7 @@
 import base64
 import errno
 import itertools
+import os
 import random
 import struct
 import time
@@ -44,6 +45,12 @@ def boxed(brand: bytes, *others: bytes) -> bytes:
     [
         (pictures.raw(dng=True), RAW),
         (pictures.raw(dng=False), RAW),
+        (
+            pictures.raw(dng=False).replace(
+                struct.pack("<HHIHH", 262, 3, 1, 32803, 0), struct.pack("<HHIHH", 262, 3, 1, 1, 0)
+            ),
+            RAW,
+        ),
         (b"II*\0\x10\0\0\0CR\x02\0" + bytes(99), RAW),
         (boxed(b"crx "), RAW),
         (b"FUJIFILMCCD-RAW 0201FF383501" + bytes(99), RAW),
@@ -83,6 +90,10 @@ def boxed(brand: bytes, *others: bytes) -> bytes:
             "a git-annex pointer. Ask the user to run `git annex get` on it.",
         ),
         (b"[InternetShortcut]\r\nURL=https://a.b/c.png\r\n", f"a shortcut. {SHORTCUT}"),
+        (
+            b"[{000214A0-0000-0000-C000-000000000046}]\r\nProp3=19,11\r\n[InternetShortcut]\r\n",
+            f"a shortcut. {SHORTCUT}",
+        ),
         (b"[Desktop Entry]\nType=Link\n", f"a shortcut. {SHORTCUT}"),
         (b"L\0\0\0\x01\x14\x02\0" + bytes(99), f"a Windows shortcut. {SHORTCUT}"),
         (b"book\0\0\0\0mark\0\0\0\0" + bytes(99), f"a macOS alias. {SHORTCUT}"),
@@ -118,13 +129,25 @@ async def test_a_file_is_named_as_what_it_is_whatever_it_is_called(tmp_path: Pat
     assert await said(tmp_path, uri) == f"The data URI in `subjects[0].images[0]` is {what} Nothing was sent."
 
 
-async def test_a_file_that_is_only_in_the_cloud_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What macOS answers where the provider may not fetch the file for this process."""
-    file = tmp_path / "hero.png"
+async def test_a_tiff_with_the_name_of_a_raw_file_is_one(tmp_path: Path) -> None:
+    """Old ones say no word of it."""
+    (tmp_path / "hero.NEF").write_bytes(saved(scene(), "TIFF"))
+    assert await said(tmp_path, str(tmp_path / "hero.NEF")) == f"{tmp_path / 'hero.NEF'} is {RAW} Nothing was sent."
+
+
+@pytest.mark.parametrize(
+    ("folder", "number"), [("Pictures", errno.EDEADLK), ("Pictures", errno.ETIMEDOUT), ("OneDrive", errno.EIO)]
+)
+async def test_a_file_that_is_only_in_the_cloud_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, number: int
+) -> None:
+    """What systems answer where the file may not be fetched for this process, or cannot be."""
+    file = tmp_path / folder / "hero.png"
+    file.parent.mkdir()
     file.write_bytes(saved(scene(), "PNG"))
 
     def not_here(descriptor: int, length: int) -> bytes:
-        raise OSError(errno.EDEADLK, "Resource deadlock avoided")
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
         patch.setattr("refvideo_mcp.images.files.os.read", not_here)
@@ -180,7 +203,7 @@ class TestHostileParts:
 
     @pytest.mark.parametrize("where", ["in the first directory", "in Exif's"])
     async def test_a_tiff_whose_values_are_larger_than_itself_is_refused(self, tmp_path: Path, where: str) -> None:
-        """Pillow reads all of them: 65,000 entries that name the same 45 MB would fill any memory."""
+        """Older Pillows read all of them: 65,000 entries that name the same 45 MB would fill any memory."""
         entries = b"".join(struct.pack("<HHII", 40_000 + number, 7, 20_000, 8) for number in range(4000))
         page = pictures.tiff_page(160, 130, [8], 1, 20_800)
         exif = [(34665, 4, [8 + 20_800 + 2 + 12 * 10 + 4])] if where == "in Exif's" else []

@@ -4,7 +4,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import boxes, tiff
@@ -12,14 +12,15 @@ from refvideo_mcp.images.bare import GIF_FRAME, bare, gif_blocks, jpeg_segments,
 from refvideo_mcp.images.kinds import FileKind
 from refvideo_mcp.images.profiles import CodePoints, gamma_profile, profile_of
 
-__all__ = ["Anatomy", "examined"]
+__all__ = ["Anatomy", "about_colours", "examined"]
 
 _PROFILE_BYTES = 1_000_000  # Pillow unpacks no more
 _LARGEST_EXIF = 1_000_000
 _GAIN_MAP = re.compile(rb"hdrgm|hdrgainmap|GainMap", re.IGNORECASE)
 _VIDEO_BEHIND = re.compile(rb"ftyp(mp4|isom|iso|qt  |M4V|avc)")
 _THUMBNAILS = {0x010001, 0x010002}
-_REDUCED_OR_MASK = 0b101
+_REDUCED, _REDUCED_OR_MASK = 0b001, 0b101
+_RAW_SUFFIXES = (".3fr", ".arw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".srw")
 _SUBFILE, _WIDTH, _BITS, _PHOTOMETRIC, _DNG = 254, 256, 258, 262, 50706
 _MPF_ENTRIES = 0xB002
 _CFA, _LINEAR_RAW = 32803, 34892
@@ -69,7 +70,7 @@ def _png(content: bytes, _: str) -> Anatomy:
     if len(points := found.get(b"cICP", b"")) == 4:
         named = CodePoints(points[0], points[1], narrow=not points[3])
         keep_profile, profile = False, profile_of(named)
-        warnings += _about_colours(named)
+        warnings += about_colours(named)
     elif not keep_profile and b"sRGB" not in found:
         profile = _gamma(found.get(b"gAMA"), found.get(b"cHRM"))
     return Anatomy(
@@ -103,9 +104,10 @@ def _gamma(gamma: memoryview | None, chromaticities: memoryview | None) -> bytes
     return gamma_profile(100_000 / value if value else None, places)
 
 
-def _about_colours(points: CodePoints) -> list[str]:
+def about_colours(points: CodePoints) -> list[str]:
+    """What to say of colours that do not come out as they are."""
     if points.is_hdr:
-        return ["is an HDR picture: its bright parts are toned down, because the router takes none"]
+        return ["is an HDR picture: its bright parts are toned down, as in an ordinary picture"]
     return [] if points.is_known else ["names colours that are unknown here: they may come out wrong"]
 
 
@@ -168,6 +170,7 @@ def _more_pictures(content: bytes, index: bytes, base: int) -> int:
 
 def _tiff(content: bytes, name: str) -> Anatomy:
     pages: list[tiff.Directory] = []
+    below: list[tiff.Directory] = []
     size = 0
     try:
         for directory in tiff.directories(content):
@@ -175,16 +178,17 @@ def _tiff(content: bytes, name: str) -> Anatomy:
             if size > 2 * len(content):  # a decoder would read them all
                 raise ValueError("values larger than the file")
             if directory.first(_PHOTOMETRIC, 0) in (_CFA, _LINEAR_RAW) or _DNG in directory.numbers:
-                raise Refused(
-                    f"{name} is a camera raw file.", "Ask the user to export a JPEG from it. Nothing was sent."
-                )
-            if directory.is_page and _WIDTH in directory.numbers:
-                pages.append(directory)
+                raise _raw(name)
+            if _WIDTH in directory.numbers:
+                (pages if directory.is_page else below).append(directory)
     except struct.error:
         pass
     if not pages:
         return Anatomy(content)
-    count = 1 + sum(not page.first(_SUBFILE, 0) & _REDUCED_OR_MASK for page in pages[1:])
+    others = [page for page in (*pages[1:], *below) if not page.first(_SUBFILE, 0) & _REDUCED_OR_MASK]
+    if name.lower().endswith(_RAW_SUFFIXES) or (others and pages[0].first(_SUBFILE, 0) & _REDUCED):
+        raise _raw(name)
+    count = 1 + sum(page.is_page for page in others)
     depth = pages[0].first(_BITS, 1)
     return Anatomy(
         content,
@@ -194,13 +198,17 @@ def _tiff(content: bytes, name: str) -> Anatomy:
     )
 
 
+def _raw(name: str) -> Refused:
+    return Refused(f"{name} is a camera raw file.", "Ask the user to export a JPEG from it. Nothing was sent.")
+
+
 def _boxed(content: bytes, _: str) -> Anatomy:
     points = boxes.code_points(content)
-    anatomy = Anatomy(content, profile=profile_of(points) if points else None)
-    warnings = _about_colours(points) if points else []
+    warnings = about_colours(points) if points else []
     if boxes.holds_video(content):
         warnings.append("is a motion photo: only its still picture is sent")
-    return replace(anatomy, warnings=tuple(warnings))
+    profile = profile_of(points) if points else None
+    return Anatomy(content, profile=profile, warnings=tuple(warnings))
 
 
 _LOOKS: dict[FileKind, Callable[[bytes, str], Anatomy]] = {

@@ -10,12 +10,14 @@ __all__ = ["is_elsewhere", "meant_by_placeholder", "only_in_the_cloud", "placeho
 # What macOS answers where the file may not be fetched for this process, or cannot be.
 _ERRORS = {errno.EDEADLK, errno.ETIMEDOUT, errno.ECANCELED}
 _WINDOWS_ERRORS = {*range(358, 405), 426}  # ERROR_CLOUD_FILE_…
+_CLOUD_FOLDER = re.compile(r"[\\/](OneDrive|Mobile Documents|CloudStorage|iCloud ?Drive|Dropbox|Google ?Drive)", re.I)
 _PLACEHOLDER = re.compile(r"\.(.+)\.icloud")
 
 
-def is_elsewhere(error: OSError) -> bool:
+def is_elsewhere(error: OSError, path: str) -> bool:
     """Whether the system could not fetch a file from its cloud."""
-    return error.errno in _ERRORS or getattr(error, "winerror", None) in _WINDOWS_ERRORS
+    unclear = error.errno in (errno.EIO, errno.EINVAL) and _CLOUD_FOLDER.search(path) is not None
+    return unclear or error.errno in _ERRORS or getattr(error, "winerror", None) in _WINDOWS_ERRORS
 
 
 def placeholder_of(name: str) -> str:

@@ -94,7 +94,7 @@ _TEXTS = (
         re.compile(r"[./]*\.git/annex/objects/|/annex/objects/"),
         ("a git-annex pointer", "Ask the user to run `git annex get` on it."),
     ),
-    (re.compile(r"\[(InternetShortcut|Desktop Entry)\]"), _SHORTCUT),
+    (re.compile(r"(\[\{[^\]]*\}\][^\[]*)?\[(InternetShortcut|Desktop Entry)\]"), _SHORTCUT),
     (re.compile(r"data:image/"), ("the text of a data URI", "Give that text itself as the image.")),
     (
         re.compile(r"(iVBORw0KGgo|/9j/|R0lGOD|UklGR)"),

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.extras import how_to_install
-from refvideo_mcp.images.anatomy import Anatomy, examined
+from refvideo_mcp.images.anatomy import Anatomy, about_colours, examined
 from refvideo_mcp.images.bare import bare
 from refvideo_mcp.images.colours import in_srgb, is_srgb, obeyed
 from refvideo_mcp.images.kinds import FileKind, kind_of_file
+from refvideo_mcp.images.profiles import code_points_in, profile_of
 from refvideo_mcp.images.unended import ended
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def prepare(content: bytes, name: str, shown: str) -> Picture:
             parts, lost = ended(parts, shown)
     with _opened(parts, kind, shown) as source:
         size = source.size
-        told = [*anatomy.warnings, *_others_in(source, kind)]
+        told = [*anatomy.warnings, *_others_in(source, kind), *_tone_down(source)]
         made = None if lost else _cut(parts, kind, source, anatomy)
         if made is None:
             drawn = in_srgb(source, anatomy.profile, depth=anatomy.depth, inverted=anatomy.inverted)
@@ -95,6 +96,16 @@ def _others_in(source: "Image.Image", kind: FileKind) -> list[str]:
     if kind == "avif":
         return ["is animated: only its first frame is sent"]
     return [f"holds {count} pictures: only its main one is sent"]
+
+
+def _tone_down(source: "Image.Image") -> list[str]:
+    """An HDR profile means light beyond white; what stands for it here ends there."""
+    profile = source.info.get("icc_profile")
+    points = code_points_in(profile) if isinstance(profile, bytes) else None
+    if points is None or not points.is_hdr or not points.is_known:
+        return []
+    source.info["icc_profile"] = profile_of(points)
+    return about_colours(points)
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def trouble_as_refusal(shown: str, *, missing_is_fine: bool = False) -> Iterator
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         if missing and missing_is_fine:
             return
-        if is_elsewhere(error):
+        if is_elsewhere(error, shown):
             raise only_in_the_cloud(shown) from error
         said = {
             errno.EACCES: "may not be read by this server: its permissions forbid it",

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["CodePoints", "gamma_profile", "profile_of"]
+__all__ = ["CodePoints", "code_points_in", "gamma_profile", "profile_of"]
 
 Chromaticities = tuple[float, float, float, float, float, float, float, float]  # red, green, blue, white: x, y
 Matrix = list[list[float]]
@@ -68,6 +68,19 @@ def profile_of(points: CodePoints) -> bytes | None:
             _PRIMARIES.get(points.primaries, _SRGB), lambda value: curve(_clamped((value * 255 - 16) / 219))
         )
     return _profile(_PRIMARIES.get(points.primaries, _SRGB), curve)
+
+
+def code_points_in(profile: bytes) -> CodePoints | None:
+    """The numbers in an ICC profile's `cicp` tag, which HDR profiles have."""
+    try:
+        for place in range(132, 132 + 12 * min(100, struct.unpack_from(">I", profile, 128)[0]), 12):
+            name, start = struct.unpack_from(">4sI", profile, place)
+            if name == b"cicp":
+                primaries, transfer = struct.unpack_from(">BB", profile, start + 8)
+                return CodePoints(primaries, transfer)
+    except struct.error:
+        pass
+    return None
 
 
 def gamma_profile(gamma: float | None, chromaticities: Chromaticities | None) -> bytes | None:
