@@ -1,5 +1,6 @@
 """A process that ends while it saves a video, in order or not: the next one need not wait for it."""
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -13,11 +14,11 @@ import anyio
 import pytest
 from mcp import Client
 
-from command_line import running
+from command_line import run_in, running
 from fake_router import said, told
 from http_server import HttpServer
 from marker import KEY
-from misbehaving_router import Fault, MisbehavingRouter
+from misbehaving_router import Fault, MisbehavingRouter, Status
 from stdio_server import StdioServer
 
 pytestmark = [
@@ -67,6 +68,16 @@ async def saving(home: Path, router: MisbehavingRouter, videos: Path) -> AsyncIt
 
 def names(videos: Path) -> list[str]:
     return [file.name for file in videos.iterdir()] if videos.exists() else []
+
+
+def settings_of(home: Path, router: MisbehavingRouter, videos: Path) -> dict[str, str]:
+    return {
+        "HOME": str(home),
+        "XDG_STATE_HOME": str(home / "state"),
+        "MYROUTER_API_KEY": KEY,
+        "MYROUTER_BASE_URL": router.url,
+        "REFVIDEO_OUTPUT_DIR": str(videos),
+    }
 
 
 async def result(client: Client, seconds: int = 45) -> str:
@@ -138,13 +149,7 @@ async def test_a_command_that_gets_ctrl_c_gives_its_claim_back(
     async with served(tmp_path, router, Path("off")) as (server, client):  # which saves nothing
         await client.call_tool("generate_reference_video", REQUEST)
         await result(client)
-    settings = {
-        "HOME": str(tmp_path),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "MYROUTER_API_KEY": KEY,
-        "MYROUTER_BASE_URL": router.url,
-        "REFVIDEO_OUTPUT_DIR": str(videos),
-    }
+    settings = settings_of(tmp_path, router, videos)
     with running(*command, stdin=subprocess.DEVNULL, settings=settings) as process:
         with anyio.fail_after(30):
             await router.until(lambda: bool(router.downloads))
@@ -156,6 +161,32 @@ async def test_a_command_that_gets_ctrl_c_gives_its_claim_back(
     assert names(videos) == []
     assert b"Traceback" not in said_last
     await is_saved_by_the_next_one(tmp_path, router, videos)
+
+
+async def test_a_person_whose_network_refuses_the_video_is_told_so_and_keeps_the_link(
+    tmp_path: Path, router: MisbehavingRouter, videos: Path
+) -> None:
+    router.video_fault = Status(403)
+    router.accepted.append("task-1")
+    settings = settings_of(tmp_path, router, videos)
+
+    def ran(*command: str) -> subprocess.CompletedProcess[str]:
+        return run_in(tmp_path, *command, **settings)
+
+    refused = await anyio.to_thread.run_sync(ran, "save", "task-1", "--json")
+    looked = await anyio.to_thread.run_sync(ran, "result", "task-1", "--no-wait")
+
+    happened = "The video could not be fetched yet: its host answered 403."
+    assert refused.returncode == 1
+    assert f"refvideo-mcp: {happened} The job is not affected: try again in a few minutes" in refused.stderr
+    assert "new job" not in refused.stderr
+    told_of = json.loads(refused.stdout)
+    assert (told_of["state"], told_of["warnings"]) == ("succeeded", [happened])
+    assert told_of["videos"][0]["url"] == router.video_url("task-1")
+    assert looked.returncode in (1, 3)  # it was refused once more, or is being tried
+    assert looked.stdout == f"{router.video_url('task-1')}\n"
+    assert "refvideo-mcp save task-1 --to FOLDER saves it" in looked.stderr
+    assert names(videos) == []
 
 
 async def test_a_server_that_is_killed_is_waited_for_half_a_minute_and_whoever_asks_is_told(

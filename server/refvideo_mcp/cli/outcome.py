@@ -41,10 +41,10 @@ def print_job(job: Job, screen: Screen, *, as_json: bool, sign: str) -> int:
     tell("video", sign + outcome.happened)
     if job.preview:
         screen.done("preview", job.preview)
+    if not outcome.result or outcome.code != DONE:
+        screen.line(f"refvideo-mcp: {outcome.next_step}")
     if outcome.result:
         _print_line(outcome.result)
-    else:
-        screen.line(f"refvideo-mcp: {outcome.next_step}")
     return outcome.code
 
 

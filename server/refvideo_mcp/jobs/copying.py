@@ -67,8 +67,8 @@ async def _looked_at(crew: Crew, job: Job) -> Job:
 def _not_reached(job: Job, error: NotReached, now: float) -> Unavailable:
     link = job.videos[0]
     if has_expired(link, error, now):
-        lost = replace(job, expired_at=link.first_end, saved_to=None)
-        trouble = Unavailable(f"Job {job.handle} succeeded, but {loss(lost)}.", "Only a new job makes it again.")
+        job = replace(job, expired_at=link.first_end, saved_to=None)
+        trouble = Unavailable(f"Job {job.handle} succeeded, but {loss(job)}.", "Only a new job makes it again.")
     else:
         until = f"{datetime.fromtimestamp(link.expires_at, UTC):%H:%M} UTC"
         trouble = Unavailable(
@@ -76,7 +76,7 @@ def _not_reached(job: Job, error: NotReached, now: float) -> Unavailable:
             f"The job is not affected: call again in a few minutes, or elsewhere, or open its link in a browser "
             f'(until {until}): get_task_result with task_id "{job.handle}".',
         )
-    trouble.job = job
+    trouble.job = replace(job, not_saved=error.happened)
     return trouble
 
 
