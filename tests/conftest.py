@@ -24,6 +24,15 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_folders_stay_as_they_are(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers that a test starts keep their previews and ledgers out of the folders of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
+            environment.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
+        yield
+
+
 class _Everything(logging.Handler):
     """Keeps each record as it would be written, traceback included, and as it was given."""
 

@@ -95,6 +95,7 @@ def test_the_file_it_belongs_in_is_named(
     main(["config", client])
     told = capsys.readouterr().err
     assert f" {file}" in told
+    assert "REFVIDEO_IMAGE_DIRS beside the key names another folder" in told
     assert CLIENTS[client].title in told
 
 

@@ -12,10 +12,11 @@ import av
 import pytest
 from PIL import Image
 
-from command_line import run, running
+from command_line import run, run_in, running
 from refvideo_mcp.extras import how_to_install
 
-TO_PASTE = r"claude mcp add refvideo -e MYROUTER_API_KEY=sandbox -- .*refvideo.mcp"
+TO_PASTE = r"claude mcp add refvideo -e MYROUTER_API_KEY=sandbox (-e REFVIDEO_IMAGE_DIRS=(\S+) )?-- .*refvideo.mcp"
+TO_SAY = r"  Make a video of (.*): it winks at the camera\."
 
 
 def only(place: Path, ending: str) -> Path:
@@ -66,7 +67,9 @@ def test_the_demo_makes_the_video_that_it_says_it_made(
     assert f"  {video}\n  {facts}" in found.stdout
     with Image.open(strip) as shown:
         assert shown.width > 3 * shown.height
-    assert re.search(TO_PASTE, found.stdout)
+    # Its server may be started anywhere.
+    assert re.findall(TO_PASTE, found.stdout)[0][1] == str(out)
+    assert re.findall(TO_SAY, found.stdout) == [str(out / "fox.png")]
     assert re.search(r"get_task_result +processing, \d+ %\n", found.stdout)
     assert "\x1b" not in found.stdout
 
@@ -89,6 +92,29 @@ def test_people_put_in_their_own_and_without_the_video_extra_get_a_gif(
         assert f"  {video}\n  {picture.width}x{picture.height}, " in found.stdout
     assert f"For MP4: {how_to_install('av')}\n" in found.stdout
     assert list(out.iterdir()) == [video]
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "elsewhere/.hidden", "home"])
+def test_a_picture_that_was_named_is_used_wherever_it_is(tmp_path: Path, place: str) -> None:
+    for folder in ("home", "work", "temporary", place):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    picture = tmp_path / place / "cat.png"
+    Image.new("RGB", (320, 240), "tomato").save(picture)
+    (tmp_path / "work" / "link.png").symlink_to(picture)
+    settings = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(tmp_path)}
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['av'] = None\n")  # a GIF is made sooner
+    images = ("--image", f"cat={picture}", "--image", "cat=link.png")
+    found = run_in(tmp_path / "work", "demo", "--prompt", "@cat naps", *images, **settings)
+    assert (found.returncode, found.stderr) == (0, "")
+    ((_, folder),) = re.findall(TO_PASTE, found.stdout)
+    if place == "home":  # no advice opens the home folder
+        pictures = tmp_path / "home" / "Pictures"
+        assert folder == ""
+        assert f"Put cat.png into {pictures}; for Claude Code, paste:\n" in found.stdout
+        assert re.findall(TO_SAY, found.stdout) == [str(pictures / "cat.png")]
+    else:
+        assert folder == str(picture.parent)
+        assert re.findall(TO_SAY, found.stdout) == [str(picture)]
 
 
 @pytest.mark.parametrize("image", ["cat", "=cat.png", "cat=", "cat=missing.png", f"cat={__file__}"])

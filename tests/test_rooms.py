@@ -61,6 +61,7 @@ ALSO = {
     ("cli", "router"): "the doctor asks the router",
     ("cli", "images"): "the doctor looks at folders; a path as people type it",
     ("cli", "videos"): "the doctor looks at folders",
+    ("cli", "paths"): "no advice opens a home folder",
     ("cli", "player"): "which tools are listed to apps only",
 }
 # Library → the rooms that may know it.

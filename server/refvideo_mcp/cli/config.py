@@ -82,7 +82,11 @@ def _advice(client: str, platform: str) -> str:
         if client == "vscode"
         else f"{SANDBOX} simulates the router; put your router's key in its place for real videos."
     )
-    return f"{what} Then restart {chosen.title}. {key}\n"
+    return (
+        f"{what} Then restart {chosen.title}. {key}\n"
+        "Pictures may come from the project that is open there, and from Pictures, Downloads, Desktop and Documents; "
+        "REFVIDEO_IMAGE_DIRS beside the key names another folder.\n"
+    )
 
 
 def _snippet(client: str, command: list[str]) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from refvideo_mcp.cli.failed import Failed
 from refvideo_mcp.cli.installed import as_shell_line, server_command
 from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.extras import how_to_install
+from refvideo_mcp.paths import is_broad, is_drive, real
 
 if TYPE_CHECKING:
     from refvideo_mcp.cli.screen import Screen
@@ -63,16 +65,35 @@ def _show(prompt: str | None, images: list[str], out: Path, *, crash: bool) -> N
     subjects = subjects or _drawn_subjects(out)
     screen.done("pictures", ", ".join(shown(picture) for views in subjects.values() for picture in views))
     order = {"prompt": prompt, "subjects": [{"id": i, "images": views} for i, views in subjects.items()], **ORDER}
-    video = _make_video(order, out, screen, crash=crash)
+    local = [Path(view) for views in subjects.values() for view in views if not view.startswith(("https:", "http:"))]
+    folders = list(dict.fromkeys(real(picture).parent for picture in local))
+    video = _make_video(order, folders, out, screen, crash=crash)
     screen.line()
     screen.line(f"  {shown(str(video))}", f"bold link {video.as_uri()}")
     for fact in _facts(video):
         screen.line(f"  {fact}")
     screen.line()
-    screen.line("Your own assistant can do it too. For Claude Code, paste:")
-    screen.line(f"  {_command_to_paste()}", "cyan")
-    screen.line("Then say:")
-    screen.line(f"  Make a video of {next(iter(subjects.values()))[0]}: it winks at the camera.", "cyan")
+    for line, style in _to_your_assistant(next(iter(subjects.values()))[0]):
+        screen.line(line, style)
+
+
+def _to_your_assistant(picture: str) -> Iterator[tuple[str, str]]:
+    """What makes the reader's own assistant do the same with the picture, and the style of each line."""
+    folder = None if picture.startswith(("https:", "http:")) else real(Path(picture)).parent
+    allowing = []
+    if folder and (is_broad(folder) or is_drive(folder)):  # no advice opens a home folder
+        import platformdirs
+
+        pictures = platformdirs.user_pictures_path()
+        yield f"Your own assistant can do it too. Put {Path(picture).name} into {pictures}; for Claude Code, paste:", ""
+        picture = str(pictures / Path(picture).name)
+    else:
+        allowing = ["-e", f"REFVIDEO_IMAGE_DIRS={folder}"] if folder else []
+        yield "Your own assistant can do it too. For Claude Code, paste:", ""
+    add = ["claude", "mcp", "add", "refvideo", "-e", "MYROUTER_API_KEY=sandbox", *allowing, "--", *server_command()]
+    yield f"  {as_shell_line(add)}", "cyan"
+    yield "Then say:", ""
+    yield f"  Make a video of {picture}: it winks at the camera.", "cyan"
 
 
 def _own_subjects(images: list[str]) -> dict[str, list[str]]:
@@ -102,7 +123,7 @@ def _drawn_subjects(out: Path) -> dict[str, list[str]]:
     return {subject: [str(save_picture(subject, out))] for subject in PICTURES}
 
 
-def _make_video(order: dict[str, Any], out: Path, screen: "Screen", *, crash: bool) -> Path:
+def _make_video(order: dict[str, Any], folders: list[Path], out: Path, screen: "Screen", *, crash: bool) -> Path:
     import anyio
     from mcp import MCPError
 
@@ -110,7 +131,7 @@ def _make_video(order: dict[str, Any], out: Path, screen: "Screen", *, crash: bo
 
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         try:
-            return anyio.run(talk_through_a_crash if crash else talk, order, out, screen, log)
+            return anyio.run(talk_through_a_crash if crash else talk, order, folders, out, screen, log)
         except (MCPError, BaseExceptionGroup) as error:
             match _first(error):
                 case MCPError() as cause:
@@ -153,8 +174,3 @@ def _facts(video: Path) -> list[str]:
         facts = f"{stream.width}x{stream.height}, {seconds:.1f} s, {rate}, {codec}, {size}"
     strip = preview_of(video)
     return [facts, *([f"{shown(str(strip))}: what the agent sees of it"] if strip.exists() else [])]
-
-
-def _command_to_paste() -> str:
-    add = ["claude", "mcp", "add", "refvideo", "-e", "MYROUTER_API_KEY=sandbox", "--"]
-    return as_shell_line([*add, *server_command()])

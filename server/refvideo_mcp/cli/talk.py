@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -37,15 +37,20 @@ TELLING_ITS_PID = (
 )
 
 
-async def talk(order: dict[str, Any], out: Path, screen: Screen, log: TextIO) -> Path:
-    """Start the server on its own sandbox, call both tools, and return where the video is."""
+async def talk(order: dict[str, Any], folders: Sequence[Path], out: Path, screen: Screen, log: TextIO) -> Path:
+    """Start the server on its own sandbox, call both tools, and return where the video is.
+
+    Pictures may come from `folders`: whoever named one on the command line allowed it.
+    """
     arguments = ["serve", "--sandbox", "--output-dir", str(out)]
-    async with _server(arguments, {}, screen, log) as client:
+    async with _server(arguments, _allowing(folders), screen, log) as client:
         job = await _submitted(client, order, screen)
         return await _waited(client, job, screen)
 
 
-async def talk_through_a_crash(order: dict[str, Any], out: Path, screen: Screen, log: TextIO) -> Path:
+async def talk_through_a_crash(
+    order: dict[str, Any], folders: Sequence[Path], out: Path, screen: Screen, log: TextIO
+) -> Path:
     """The same, but the server is killed once the job is bought, and the next one knows nothing but its ledger."""
     with Sandbox() as sandbox, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         state = Path(folder)
@@ -53,6 +58,9 @@ async def talk_through_a_crash(order: dict[str, Any], out: Path, screen: Screen,
             "MYROUTER_API_KEY": "demo",
             "MYROUTER_BASE_URL": sandbox.url,
             "REFVIDEO_DATABASE_URL": f"sqlite:///{state / 'ledger.db'}",
+            "XDG_CACHE_HOME": folder,
+            "XDG_STATE_HOME": folder,
+            **_allowing(folders),
         }
         arguments, pid_file = ["serve", "--output-dir", str(out)], state / "pid"
         with suppress(MCPError):  # of a server that is gone
@@ -69,6 +77,10 @@ async def talk_through_a_crash(order: dict[str, Any], out: Path, screen: Screen,
             counted = (await http.get(f"{sandbox.url}/sandbox/stats")).json()
         screen.done("the sandbox counted", f"POSTs: {counted['submits']}, jobs: {counted['accepted']}")
         return video
+
+
+def _allowing(folders: Sequence[Path]) -> dict[str, str]:
+    return {"REFVIDEO_IMAGE_DIRS": os.pathsep.join(map(str, folders))}
 
 
 def preview_of(video: Path) -> Path:
