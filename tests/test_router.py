@@ -387,10 +387,26 @@ async def test_success_without_a_task_may_be_asked_again(answer: Any, said: str)
     assert str(error) == f"{HOST} answered HTTP 200{said}. It told nothing about the job.{ASK_AGAIN}"
 
 
-async def test_task_id_in_an_uncertain_answer_is_told() -> None:
-    error = await submit_error(fake(500, {"reason": "TASK_FAILED", "task_id": "t-1"}))
-    assert (type(error), error.task_id) == (Uncertain, "t-1")
-    assert str(error) == f"{HOST} answered 500 TASK_FAILED. It names the task t-1.{MAYBE_BOUGHT}"
+@pytest.mark.parametrize(
+    ("status", "answer", "summary"),
+    [
+        (500, {"reason": "TASK_FAILED", "task_id": "t-1"}, "500 TASK_FAILED"),
+        (503, {"reason": "SERVICE_NOT_AVAILABLE", "data": {"task_id": "t-1"}}, "503 SERVICE_NOT_AVAILABLE"),
+        (429, {"reason": "RATE_LIMIT_EXCEEDED", "metadata": {"task_id": "t-1"}}, "429 RATE_LIMIT_EXCEEDED"),
+        (429, {"error": {"task_id": "t-1"}}, "HTTP 429"),
+        (400, {"task": {"task_id": "t-1"}}, "HTTP 400"),
+        (401, {"data": {"task": {"task_id": "t-1"}}}, "HTTP 401"),
+        (400, {"reason": "ILLEGAL_PROMPT", "task_id": 1}, "400 ILLEGAL_PROMPT"),
+        (500, {"task_id": "t-1"}, "HTTP 500"),
+    ],
+)
+async def test_error_that_names_a_task_is_uncertain_whatever_else_it_says(
+    status: int, answer: Any, summary: str
+) -> None:
+    error = await submit_error(fake(status, answer))
+    task_id = "1" if answer.get("task_id") == 1 else "t-1"
+    assert (type(error), error.task_id) == (Uncertain, task_id)
+    assert str(error) == f"{HOST} answered {summary}. It names the task {task_id}.{MAYBE_BOUGHT}"
 
 
 @pytest.mark.parametrize(

@@ -620,6 +620,48 @@ async def test_a_job_rejected_after_its_call_was_answered_is_found_rejected_by_i
     assert 'api.myrouter.ai answered 400 ILLEGAL_IMAGE_CONTENT: "trace_id: 0123abcd". Nothing was bought.' in said(end)
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"), [(429, "RATE_LIMIT_EXCEEDED"), (503, "SERVICE_NOT_AVAILABLE"), (500, "TASK_FAILED")]
+)
+@pytest.mark.parametrize("after_restart", [False, True])
+async def test_an_error_that_names_a_task_is_sent_once_and_its_task_found(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, status: int, reason: str, after_restart: bool
+) -> None:
+    router.submissions = [Reply(status, {"reason": reason, "task_id": "task-1"})]
+    router.result, router.takes = refused(404, "TASK_NOT_FOUND"), 20
+    async with process(router, ledger) as client, process(router, ledger) as next_process:
+        answer = await submit(client)
+        asking = next_process if after_restart else client
+        still = await result(asking, "task-1", wait_seconds=0)
+        router.result = Reply()
+        found = await result(asking, "task-1")
+
+    (key,) = re.findall(r"job-\w+", said(answer))
+    assert said(answer) == (
+        f"api.myrouter.ai answered {status} {reason}. It names the task task-1. The job may have been accepted and "
+        f"billed all the same. (Job {key}.) "
+        'Do not submit it again. Call get_task_result with task_id "task-1": it asks the router for the job. '
+        "Tell the user, who can look for it in the console of api.myrouter.ai."
+    )
+    assert (told(answer)["state"], told(answer)["task_id"]) == ("uncertain", "task-1")
+    assert still.is_error
+    assert told(still)["state"] == "uncertain"
+    assert (told(found)["state"], told(found)["task_id"]) == ("succeeded", "task-1")
+    assert len(router.posts) == 1
+
+
+async def test_a_job_that_an_error_named_is_found_and_saved_by_the_next_process_unasked(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, tmp_path: Path
+) -> None:
+    router.submissions = [Reply(503, {"reason": "SERVICE_NOT_AVAILABLE", "task_id": "task-1"})]
+    async with process(router, ledger, output_dir=tmp_path / "videos") as client:
+        await submit(client)
+    async with process(router, ledger, output_dir=tmp_path / "videos"):
+        await clock.sleep(180)
+    assert len([path async for path in anyio.Path(tmp_path / "videos").glob("*.mp4")]) == 1
+    assert len(router.posts) == 1
+
+
 async def test_an_answer_that_comes_after_the_deadline_still_wins(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:

@@ -95,6 +95,10 @@ UNCERTAIN_ADVICE = (
     "Do not submit it again. Tell the user, and ask them to look for the job in the console of {host} "
     "before anything else is made."
 )
+FINDABLE_ADVICE = (
+    'Do not submit it again. Call get_task_result with task_id "{handle}": it asks the router for the job. '
+    "Tell the user, who can look for it in the console of {host}."
+)
 _LATER = "Wait a minute, then call once more."
 
 # The router's documented reasons: what to do about each.

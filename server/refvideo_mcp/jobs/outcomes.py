@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from refvideo_mcp.errors import (
+    FINDABLE_ADVICE,
     REASONS,
     UNCERTAIN_ADVICE,
     Refused,
@@ -32,9 +33,13 @@ def bought(watch: Watch, host: str) -> Job:
     if job.state == "rejected":
         raise _about(job, watch.trouble or _rejected_elsewhere(job))
     if job.state == "uncertain":
-        advice = RELEASED if job.released else UNCERTAIN_ADVICE.format(host=host)
-        raise _about(job, Uncertain(f"{job.reason} (Job {job.key}.)", advice))
+        advice = RELEASED if job.released else _doubtful(job).format(host=host, handle=job.handle)
+        raise _about(job, Uncertain(f"{job.reason} (Job {job.key}.)", advice, task_id=job.task_id))
     return job
+
+
+def _doubtful(job: Job) -> str:
+    return FINDABLE_ADVICE if job.may_be_found else UNCERTAIN_ADVICE
 
 
 def _rejected_elsewhere(job: Job) -> Rejected:

@@ -38,7 +38,7 @@ BUG = "a fault in this program, which is in its log"
 async def is_done(job: Job, crew: Crew) -> bool:
     """Whether there is nothing left to do for a job: no look, no saving, no fresh link."""
     if job.state != "succeeded":
-        return job.ended
+        return job.ended and not job.may_be_found
     is_kept = await crew.keeps(job)
     lives = job.link_lives(crew.clock.now() + LINK_LEFT_SECONDS)
     return (is_kept or not crew.saves(job)) and (lives or (is_kept and crew.hands_out_files))
@@ -158,7 +158,7 @@ class Watch:
             self.trouble, happened = explained(error, body), error.happened
             await self.record.change(lambda job: replace(job, state="rejected", reason=happened))
         except Uncertain as error:
-            await self._doubt(error.happened)
+            await self._doubt(error.happened, error.task_id)
         except Exception:
             # A bug; but the request may have left, and a row that stayed `submitting` would promise an answer.
             log.exception("the submission of job %s broke off", self.job.handle)
@@ -167,8 +167,8 @@ class Watch:
             now = self._clock.now()
             await self.record.change(lambda job: replace(job, state="queued", task_id=task_id, answered_at=now))
 
-    async def _doubt(self, reason: str) -> None:
-        await self.record.change(lambda job: replace(job, state="uncertain", reason=reason))
+    async def _doubt(self, reason: str, task_id: str | None = None) -> None:
+        await self.record.change(lambda job: replace(job, state="uncertain", reason=reason, task_id=task_id))
 
     async def _post(self, body: dict[str, Any], retry_until: float) -> str:
         pause = 1.0

@@ -49,7 +49,7 @@ class Watches:
     def pick_up(self, job: Job) -> None:
         """Follow a job that nobody asked for, if there is something to do that this process has not tried."""
         is_unsaved = job.state == "succeeded" and job.expired_at is None and self._crew.saves(job)
-        if (is_unsaved or not job.ended) and job.id not in self._by_id:
+        if (is_unsaved or job.may_be_found or not job.ended) and job.id not in self._by_id:
             self.follow(job)
 
     def follow(

@@ -94,6 +94,11 @@ class Job:
         return self.state in ENDED
 
     @property
+    def may_be_found(self) -> bool:
+        """Whether the router can be asked what became of a submission that nobody is sure of."""
+        return self.state == "uncertain" and self.task_id is not None
+
+    @property
     def holds_key(self) -> bool:
         """Whether its key still means this job: not once it was rejected, or released by the user."""
         return self.state != "rejected" and not self.released

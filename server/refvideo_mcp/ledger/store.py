@@ -161,13 +161,17 @@ class Ledger:
             return self._select(connection, *wanted, limit=limit)
 
     def unfinished(self, account: str, since: float) -> list[Job]:
-        """Jobs opened after `since` that have not ended, or whose video nobody has saved, newest first."""
+        """Jobs opened after `since` that have not ended, may be found, or have a video that nobody has saved.
+
+        Newest first.
+        """
         from sqlalchemy import and_, or_
 
         from refvideo_mcp.ledger.schema import jobs
 
         unsaved = and_(jobs.c.state == "succeeded", jobs.c.saved_to.is_(None))
-        open_or_unsaved = or_(jobs.c.state.in_(OPEN), unsaved)
+        may_be_found = and_(jobs.c.state == "uncertain", jobs.c.task_id.is_not(None))
+        open_or_unsaved = or_(jobs.c.state.in_(OPEN), unsaved, may_be_found)
         with self._transaction() as connection:
             return self._select(connection, jobs.c.account == account, jobs.c.opened_at > since, open_or_unsaved)
 

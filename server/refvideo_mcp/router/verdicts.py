@@ -60,8 +60,13 @@ class Reply:
 
     @property
     def task_id(self) -> str | None:
-        found = self.json.get("task_id") or _inner(self.json, "data").get("task_id")
-        return str(found) if isinstance(found, str | int) and found is not True and str(found).strip() else None
+        """Wherever it stands: an error may hold it too."""
+        within = [self.json, _inner(self.json, "data")]
+        within += [_inner(answer, name) for answer in within for name in ("task", "error", "metadata")]
+        for found in (answer.get("task_id") for answer in within):
+            if isinstance(found, str | int) and not isinstance(found, bool) and str(found).strip():
+                return str(found)
+        return None
 
     @property
     def reason(self) -> str | None:
@@ -114,9 +119,9 @@ def uncertain(host: str, cause: str, task_id: str | None = None) -> Uncertain:
 
 
 def failed_submit(reply: Reply) -> RefvideoError:
-    """Why a submission was not accepted, or that nobody can tell."""
+    """Why a submission was not accepted, or that nobody can tell: an error that names a task may have made it."""
     reason = _cause(reply)
-    if reason and reason not in IMPLY_A_TASK:
+    if reason and reason not in IMPLY_A_TASK and not reply.task_id:
         rejected = Rejected(f"{reply.summary} Nothing was bought.", _advice(reason, reply), reason=reply.reason)
         names_pictures = reason == "INVALID_REQUEST_BODY" and _PICTURES.search(reply.said)
         rejected.about_pictures = reason in UNREAD_PICTURES or bool(names_pictures)
