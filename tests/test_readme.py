@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import refvideo_mcp.settings
 from refvideo_mcp.cli.exit_codes import in_words
+from refvideo_mcp.images import Images
+from refvideo_mcp.spec import ReferenceVideoRequest, Subject
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +55,31 @@ def test_the_exit_codes_are_documented_as_help_tells_them() -> None:
 
 def test_there_are_exactly_two_setup_commands() -> None:
     assert len(re.findall(r"^<!-- (?:demo|test) command -->$", README, re.MULTILINE)) == 2
+
+
+@pytest.mark.anyio
+async def test_the_first_sentence_to_say_names_pictures_that_may_be_sent_wherever_the_server_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sentence,) = re.findall(r"say: \*Make a video of (.*?):", README)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir("/")
+    subjects = [{"images": [picture]} for picture in sentence.split(" and ")]
+    request = ReferenceVideoRequest.model_validate({"prompt": "@1 follows @2 home", "subjects": subjects})
+    assert len(subjects) == 2
+    assert await Images(folders=[], grants=None).questions(request) == []
+    outside = request.model_copy(update={"subjects": [Subject(id="1", images=["~/fox.png"], voice_id=None)]})
+    assert await Images(folders=[], grants=None).questions(outside) == [tmp_path]
+
+
+def test_one_spelling_of_the_command_is_used_once_the_environment_is_active() -> None:
+    afterwards = README.split("once the environment is active")[1]
+    assert set(re.findall(r"\S*bin/refvideo-mcp", afterwards)) == {
+        "/path/to/.venv/bin/refvideo-mcp",
+        '"/path/to/.venv/bin/refvideo-mcp',
+    }
 
 
 def test_every_linked_file_exists() -> None:
