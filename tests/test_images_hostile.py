@@ -3,10 +3,12 @@
 import base64
 import os
 import socket
+import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 
@@ -395,6 +397,12 @@ class TestContents:
             ("TIFF", saved(scene(), "TIFF")[:900]),
             ("TIFF", b"II*\0\x08\0\0\0"),
             ("BMP", saved(scene(), "BMP")[:900]),
+            ("AVIF", struct.pack(">I", 24) + b"ftypavif" + bytes(4) + b"mif1avif" + bytes(200)),
+            pytest.param(
+                "HEIC",
+                pictures.heic(),
+                marks=pytest.mark.skipif(find_spec("pillow_heif") is None, reason="the extra `heic` is not installed"),
+            ),
         ],
     )
     async def test_a_broken_picture_is_refused_as_the_kind_it_is_and_not_echoed(

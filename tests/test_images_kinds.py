@@ -52,6 +52,8 @@ def boxed(brand: bytes, *others: bytes) -> bytes:
             RAW,
         ),
         (b"II*\0\x10\0\0\0CR\x02\0" + bytes(99), RAW),
+        (b"II*\0\x99\0\0\0IIIITwaR" + bytes(99), RAW),
+        (b"MM\0*\0\0\0\x99MMMMRawT" + bytes(99), RAW),
         (boxed(b"crx "), RAW),
         (b"FUJIFILMCCD-RAW 0201FF383501" + bytes(99), RAW),
         (b"IIRO\x08\0\0\0" + bytes(99), RAW),
@@ -133,6 +135,25 @@ async def test_a_tiff_with_the_name_of_a_raw_file_is_one(tmp_path: Path) -> None
     """Old ones say no word of it."""
     (tmp_path / "hero.NEF").write_bytes(saved(scene(), "TIFF"))
     assert await said(tmp_path, str(tmp_path / "hero.NEF")) == f"{tmp_path / 'hero.NEF'} is {RAW} Nothing was sent."
+
+
+@pytest.mark.parametrize("values", [b"IIII", b"CR\x02\0", b"MMMM"])
+async def test_pixels_that_look_like_a_mark_make_no_raw_file(tmp_path: Path, values: bytes) -> None:
+    pixels = values * (160 * 130 // 4)
+    picture = pictures.tiff_of(pictures.tiff_page(160, 130, [8], 1, len(pixels)), pixels=pixels)
+    (tmp_path / "grey.tif").write_bytes(picture)
+    request = {"prompt": "@1 waves", "subjects": [{"images": str(tmp_path / "grey.tif")}]}
+    loaded = await Images(folders=[tmp_path], grants=None).load(ReferenceVideoRequest.model_validate(request))
+    sent = base64.b64decode(loaded.request.subjects[0].images[0].partition(",")[2])
+    assert pictures.decoded(sent).tobytes() == pixels
+
+
+async def test_an_avif_that_this_pillow_cannot_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.features.check", lambda feature: False)
+    (tmp_path / "hero.png").write_bytes(boxed(b"avif"))
+    assert await said(tmp_path, str(tmp_path / "hero.png")) == (
+        f"{tmp_path / 'hero.png'} is an AVIF picture, which this server cannot read. {EXPORT} Nothing was sent."
+    )
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _MOVIE_BOXES = {b"moov", b"mdat", b"wide", b"pnot", b"skip", b"moof"}
 
+_RAW_TIFF = re.compile(rb"II\*\0(\x10\0\0\0CR|....IIII.waR)|MM\0\*....MMMMRaw", re.DOTALL)
 _PAGE = re.compile(r"<!doctype html|<(html|head|body|script|meta|title)[\s>]", re.IGNORECASE)
 _TEXTS = (
     (
@@ -132,7 +133,7 @@ def _size(content: bytes) -> int:
 
 def _is_raw_tiff(content: bytes) -> bool:
     """Canon's and Phase One's have a mark behind TIFF's own; the others are told apart by what is in them."""
-    return content[:2] in (b"II", b"MM") and (content[8:10] == b"CR" or content[8:12] in (b"IIII", b"MMMM"))
+    return _RAW_TIFF.match(content) is not None
 
 
 def _other(content: bytes) -> tuple[str, str]:

@@ -148,8 +148,9 @@ def _trouble_as_refusal(kind: FileKind, name: str) -> Iterator[None]:
     except MemoryError as error:
         raise Refused(f"{name} does not fit into memory.", "Use a smaller picture. Nothing was sent.") from error
     except Exception as error:  # decoders raise many kinds for a broken file
+        spelled = "HEIC" if kind == "heif" else kind.upper()
         raise Refused(
-            f"{name} is a {kind.upper()} picture that is broken, cut off, or of a rare form.",
+            f"{name} is a {spelled} picture that is broken, cut off, or of a rare form.",
             "Ask the user to download or copy it again, or to export it as a plain JPEG or PNG. Nothing was sent.",
         ) from error
 
