@@ -147,7 +147,7 @@ def test_schemas_alone_prints_them() -> None:
     ],
 )
 def test_a_setting_that_cannot_be_used_is_one_line_that_names_it(setting: str, value: str, told: str) -> None:
-    found = run("serve", **{setting: value})
+    found = run("list", **{setting: value})
     assert (found.returncode, found.stdout) == (2, "")
     assert re.fullmatch(rf"refvideo-mcp: {setting} {told}.*\n", found.stderr)
     if setting == "MYROUTER_API_KEY":

@@ -168,6 +168,7 @@ def test_a_clock_that_is_wrong_is_told(doctor: Doctor, ahead: float, told: str) 
     [
         ("", "is not set"),
         ("${user_config.api_key}", "never filled in"),
+        ("null", "never filled in"),
         ("<YOUR_KEY>", "holds an example"),
         ("your-api-key", "holds an example"),
         ("sk-xxxxxxxx", "holds an example"),
@@ -229,10 +230,11 @@ def test_a_ledger_opens_or_says_why_not(doctor: Doctor) -> None:
 
 
 def test_settings_that_cannot_be_read_are_a_line_too(doctor: Doctor) -> None:
-    doctor.settings["REFVIDEO_MAX_WAIT"] = "soon"
+    doctor.settings |= {"REFVIDEO_MAX_WAIT": "soon", "REFVIDEO_OUTPUT_DIR": "${workspaceFolder}/clips"}
     checks = doctor.checks()
     assert checks["settings"]["ok"] is False
     assert "REFVIDEO_MAX_WAIT" in checks["settings"]["found"]
+    assert "REFVIDEO_OUTPUT_DIR" in checks["settings"]["found"]
     assert checks["video"]["ok"] is True
 
 
@@ -243,6 +245,8 @@ def test_a_proxy_is_named_but_not_its_password(doctor: Doctor) -> None:
     assert found.returncode == 0
     assert "HTTPS_PROXY" in found.stdout
     assert "secret" not in found.stdout
+    doctor.settings["HTTPS_PROXY"] = "socks://me:secret@127.0.0.1:9"  # what desktops write for socks5
+    assert doctor.checks()["proxy"]["ok"] is True
     doctor.settings["HTTPS_PROXY"] = "ftp://me:secret@proxy.example"
     check = doctor.checks()["proxy"]
     assert check["ok"] is False

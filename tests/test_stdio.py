@@ -199,10 +199,49 @@ def test_the_last_words_before_the_end_are_still_said() -> None:
     assert [line.split()[-1] for line in found.stderr.splitlines()] == [str(n) for n in range(500)]
 
 
-def test_a_setting_that_cannot_be_used_is_one_line_on_stderr() -> None:
-    result = run("serve", MYROUTER_BASE_URL="http://router.example")
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert result.stderr == (
-        "refvideo-mcp: MYROUTER_BASE_URL must be https (http only for this machine), or the key could be read.\n"
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("MYROUTER_BASE_URL", "http://router.example", "must be https (http only for this machine), or the key could"),
+        ("MYROUTER_API_KEY", "two words", "holds spaces or characters that no key has: copy it again"),
+        ("REFVIDEO_CONFIRM", "sometimes", "must be never, always or above:SECONDS, such as above:5"),
+        ("REFVIDEO_LOG_LEVEL", "loud", "must be one of debug, info, warning, error, critical"),
+        ("REFVIDEO_MAX_OPEN_JOBS", "many", "must be a whole number, from 0"),
+        (
+            "REFVIDEO_OUTPUT_DIR",
+            "${workspaceFolder}/clips",
+            "(${workspaceFolder}/clips) holds ${workspaceFolder}, which",
+        ),
+        ("REFVIDEO_MEDIA_STORE", "my-bucket", "must be s3://bucket or s3://bucket/prefix"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_takes_no_tool_away_and_is_told_by_every_call(
+    tmp_path: Path, setting: str, value: str, told: str
+) -> None:
+    """A client shows a server that has ended as one without tools, and nobody reads why."""
+    settings = {"MYROUTER_API_KEY": KEY, "HOME": str(tmp_path), setting: value}
+    calls = [
+        {"name": "generate_reference_video", "arguments": ORDER | {"subjects": [{"images": ["https://e.org/a.png"]}]}},
+        {"name": "get_task_result", "arguments": {"task_id": "task-1"}},
+        {"name": "list_reference_videos", "arguments": {}},
+    ]
+    asked = [{"id": place, "method": "tools/call", "params": call} for place, call in enumerate(calls, 3)]
+    _, listed, *answers = talk(*hello("2025-11-25"), {"id": 2, "method": "tools/list"}, *asked, **settings)
+    assert len(listed["result"]["tools"]) == 3
+    for answer in answers:
+        assert answer["result"]["isError"]
+        text = answer["result"]["content"][0]["text"]
+        assert text.startswith(f"{setting} {told}")
+        assert text.endswith(
+            " Nothing was sent or bought. Ask the user to correct it in this server's configuration and restart it."
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_settings_that_cannot_be_used_are_told_on_stderr_at_once() -> None:
+    found = run("serve", MYROUTER_BASE_URL="http://router.example", REFVIDEO_MAX_WAIT="soon")
+    assert (found.returncode, found.stdout) == (0, "")
+    assert found.stderr == (
+        "refvideo-mcp: MYROUTER_BASE_URL must be https (http only for this machine), or the key could be read. "
+        "REFVIDEO_MAX_WAIT must be a whole number, from 1.\n"
     )

@@ -48,8 +48,8 @@ async def running(
     the router's.
     """
     time = clock or Clock()
-    if not settings.api_key:
-        yield ServerState(None, time, max_wait=settings.max_wait, shows_paths=not settings.http)
+    if settings.fault or not settings.api_key:
+        yield ServerState(None, time, settings.sandbox, shows_paths=not settings.http, fault=settings.fault)
         return
     with leftovers if leftovers is not None else ExitStack() as stack:
         base_url, database = settings.base_url, settings.database

@@ -91,6 +91,8 @@ def configure_logging(settings: Settings) -> None:
     for library in ("httpx2", "httpcore2"):  # they log whole URLs, and presigned links are secrets
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # its lines say that it tries again, but not what
+    if settings.fault:  # an exit would take the tools away, and with them who could say why
+        say(f"refvideo-mcp: {settings.fault}")
 
 
 def say(line: str) -> None:

@@ -4,19 +4,27 @@ import ipaddress
 import os
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.paths import NoPath, is_nothing, meant, unwrapped
 
 __all__ = ["Settings", "is_loopback"]
 
 DEFAULT_BASE_URL = "https://api.myrouter.ai"
 SANDBOX_KEY = "sandbox"
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+_LEVELS = {"trace": "debug", "verbose": "debug", "warn": "warning", "err": "error", "fatal": "critical"}
+_NO = ("off", "false", "no", "disabled")
+_YES = ("on", "true", "yes", "enabled")
+
+Value = TypeVar("Value")
+Default = TypeVar("Default")
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,8 @@ class Settings:
     `max_wait` is in seconds; None = by the client's name. `database` is the ledger's file or URL; a sandbox inside the
     process has a ledger of its own. `media_store` is s3://bucket or s3://bucket/prefix, where pictures are uploaded to;
     "" = they are sent themselves. The user is asked before a
-    video of more than `confirm_above` seconds is bought; None = never. 0 = no limit.
+    video of more than `confirm_above` seconds is bought; None = never. 0 = no limit. `fault`: sentences about settings
+    that cannot be used; the server still starts, and its calls say them.
     """
 
     api_key: str = field(default="", repr=False)
@@ -48,6 +57,7 @@ class Settings:
     preview: bool = True
     state_dir: Path | None = None
     cache_dir: Path | None = None
+    fault: str = ""
 
     @classmethod
     def read(
@@ -58,51 +68,94 @@ class Settings:
         Raises:
             Refused: a setting cannot be used; the text names it.
         """
-        env = {name: value.strip() for name, value in environ.items() if _is_set(value)}
-        key = env.get("MYROUTER_API_KEY", "")
+        settings = cls.to_serve(environ, sandbox=sandbox, output_dir=output_dir, http=http)
+        if settings.fault:
+            raise Refused(settings.fault)
+        return settings
+
+    @classmethod
+    def to_serve(
+        cls, environ: Mapping[str, str], *, sandbox: bool = False, output_dir: str | None = None, http: bool = False
+    ) -> "Settings":
+        """The same, for a server: what cannot be used is told in `fault`."""
+        given = _Given(environ)
+        key = given.read("MYROUTER_API_KEY", lambda text: text if sandbox else _key(text), "")
         on_sandbox = sandbox or key.lower() == SANDBOX_KEY
-        if not on_sandbox and not re.fullmatch(r"[\x21-\x7e]*", key):
-            raise Refused("MYROUTER_API_KEY holds spaces or characters that no key has.", "Copy it again.")
-        return cls(
+        given.add("--output-dir", output_dir or "")
+        settings = cls(
             api_key=SANDBOX_KEY if on_sandbox else key,
-            base_url=DEFAULT_BASE_URL if on_sandbox else _base_url(env.get("MYROUTER_BASE_URL", DEFAULT_BASE_URL)),
+            base_url=DEFAULT_BASE_URL if on_sandbox else given.read("MYROUTER_BASE_URL", _base_url, DEFAULT_BASE_URL),
             sandbox=on_sandbox,
             http=http,
-            output_dir=_output_dir(
-                output_dir or ("" if on_sandbox else env.get("REFVIDEO_OUTPUT_DIR", "")) or ("off" if http else ""),
-                on_sandbox,
+            output_dir=given.read(
+                "--output-dir" if output_dir or on_sandbox else "REFVIDEO_OUTPUT_DIR",
+                _output_dir,
+                None if http else _usual_output_dir(on_sandbox),
             ),
-            max_wait=_number(env, "REFVIDEO_MAX_WAIT", None, least=1),
-            database=env.get("REFVIDEO_DATABASE_URL") or _own("user_state_path") / "ledger.db",
-            max_seconds_per_day=_number(env, "REFVIDEO_MAX_SECONDS_PER_DAY", 300),
-            max_open_jobs=_number(env, "REFVIDEO_MAX_OPEN_JOBS", 10),
-            confirm_above=_confirm(env.get("REFVIDEO_CONFIRM", "never")),
-            image_dirs=_folders(env.get("REFVIDEO_IMAGE_DIRS", "")),
-            media_store="" if on_sandbox else _media_store(env.get("REFVIDEO_MEDIA_STORE", "")),
-            max_video_mb=_number(env, "REFVIDEO_MAX_VIDEO_MB", 500),
-            preview=env.get("REFVIDEO_PREVIEW", "").lower() != "off",
+            max_wait=given.read("REFVIDEO_MAX_WAIT", _number(least=1), None),
+            database=given.read("REFVIDEO_DATABASE_URL", _database, _own("user_state_path") / "ledger.db"),
+            max_seconds_per_day=given.read("REFVIDEO_MAX_SECONDS_PER_DAY", _number(), 300),
+            max_open_jobs=given.read("REFVIDEO_MAX_OPEN_JOBS", _number(), 10),
+            confirm_above=given.read("REFVIDEO_CONFIRM", _confirm, None),
+            image_dirs=given.read("REFVIDEO_IMAGE_DIRS", _folders, ()),
+            media_store="" if on_sandbox else given.read("REFVIDEO_MEDIA_STORE", _media_store, ""),
+            max_video_mb=given.read("REFVIDEO_MAX_VIDEO_MB", _number(), 500),
+            preview=given.read("REFVIDEO_PREVIEW", _switch, True),
             state_dir=_own("user_state_path"),
             cache_dir=_own("user_cache_path"),
-            log_level=_log_level(env.get("REFVIDEO_LOG_LEVEL", "warning")),
+            log_level=given.read("REFVIDEO_LOG_LEVEL", _log_level, "warning"),
         )
+        return replace(settings, fault=" ".join(given.faults))
 
 
-def _is_set(value: str) -> bool:
-    """A client that does not fill in its own placeholder hands over a literal `${…}`."""
-    return bool(value.strip()) and not re.fullmatch(r"\$\{.*\}", value.strip())
+class _Given:
+    """The settings that were given, and `faults`: sentences about those that cannot be used."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._texts = dict(environ)
+        self.faults: list[str] = []
+
+    def add(self, name: str, text: str) -> None:
+        self._texts[name] = text
+
+    def read(self, name: str, reader: Callable[[str], Value], default: Default) -> Value | Default:
+        """What the setting's text means; `default` where nothing was given, or nothing that can be read."""
+        text = unwrapped(self._texts.get(name, ""))
+        text = unwrapped(re.sub(rf"^(export\s+)?{name}\s*=", "", text))  # the whole line was copied
+        if is_nothing(text):
+            return default
+        try:
+            return reader(text)
+        except ValueError as error:
+            self.faults.append(f"{name} {error}.")
+            return default
+
+
+def _key(text: str) -> str:
+    key = re.sub(r"^(Authorization:\s*)?Bearer\s+", "", text, flags=re.IGNORECASE)
+    key = "".join(c for c in key if unicodedata.category(c) != "Cf")
+    if key.casefold() in _NO:
+        return ""
+    if not re.fullmatch(r"[\x21-\x7e]*", key):
+        raise ValueError("holds spaces or characters that no key has: copy it again")
+    return key
 
 
 def _base_url(text: str) -> str:
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf").strip("<>")
+    if re.fullmatch(r"([\w-]+(\.[\w-]+)+|localhost|\[[\da-f:]+\])(:\d+)?(/\S*)?", text, re.ASCII):
+        host = urlsplit(f"//{text}").hostname or ""
+        text = f"{'http' if is_loopback(host) else 'https'}://{text}"
     url = urlsplit(text)
     try:
         host, _ = url.hostname or "", url.port
     except ValueError:
         host = ""
-    if not host or url.username or url.query or url.fragment:
-        raise Refused(f"MYROUTER_BASE_URL is not an address such as {DEFAULT_BASE_URL}.")
+    if not host or url.username or url.query or url.fragment or re.search(r"\s", text):
+        raise ValueError(f"is not an address such as {DEFAULT_BASE_URL}")
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
-        raise Refused("MYROUTER_BASE_URL must be https (http only for this machine), or the key could be read.")
-    return text.rstrip("/")
+        raise ValueError("must be https (http only for this machine), or the key could be read")
+    return re.sub(r"/v3/async(/.*)?$", "", text).rstrip("/")  # of an endpoint, the gateway is meant
 
 
 def is_loopback(host: str) -> bool:
@@ -112,16 +165,29 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _output_dir(text: str, sandbox: bool) -> Path | None:
-    if text.lower() == "off":
+def _output_dir(text: str) -> Path | None:
+    if text.casefold() in _NO:
         return None
-    if text:
-        return Path(text).expanduser().absolute()
+    return _path(text)
+
+
+def _usual_output_dir(sandbox: bool) -> Path:
     if sandbox:
         return Path(tempfile.gettempdir()) / "refvideo-sandbox"
     import platformdirs
 
     return platformdirs.user_videos_path() / "refvideo"
+
+
+def _path(text: str) -> Path:
+    if text.casefold() in (*_NO, *_YES):
+        raise ValueError(f"must be a folder, not {text}")
+    try:
+        return Path(meant(text)).expanduser().absolute()
+    except NoPath as error:
+        raise ValueError(f"({clean(text, 100)}) {clean(str(error), 100)}") from None
+    except RuntimeError:
+        raise ValueError(f"({clean(text, 100)}) is in a home folder that this machine does not have") from None
 
 
 def _own(kind: str) -> Path:
@@ -133,36 +199,58 @@ def _own(kind: str) -> Path:
 
 
 def _folders(text: str) -> tuple[Path, ...]:
-    return tuple(Path(folder).expanduser().absolute() for folder in text.split(os.pathsep) if folder.strip())
+    if text.casefold() in _NO:
+        return ()
+    if os.pathsep == ":" and re.search(r"(^|[:;])[A-Za-z]:[\\/]", text):
+        _path(text)  # which refuses it: a Windows path, whose colon separates nothing
+    between = r":(?!//)|[;,](?=\s*[/~])" if os.pathsep == ":" else ";"
+    return tuple(_path(folder) for folder in re.split(between, text) if not is_nothing(folder))
+
+
+def _database(text: str) -> Path | str:
+    if re.match(r"[/~\\$]|[A-Za-z]:[\\/]", text):
+        return _path(text)
+    return re.sub("^postgres://", "postgresql://", text)  # what is no URL is refused by the ledger
 
 
 def _media_store(text: str) -> str:
-    if text and not re.fullmatch(r"s3://[\w.-]{3,63}(/\w[\w.-]*)*/?", text, re.ASCII):
-        raise Refused("REFVIDEO_MEDIA_STORE must be s3://bucket or s3://bucket/prefix.")
+    if text.casefold() in _NO:
+        return ""
+    if not re.fullmatch(r"s3://[\w.-]{3,63}(/\w[\w.-]*)*/?", text, re.ASCII):
+        raise ValueError("must be s3://bucket or s3://bucket/prefix")
     return text
 
 
-Default = TypeVar("Default", int, None)
+def _number(least: int = 0) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,7})(\.0+)?\s*(s|sec|seconds|mb)?", text, re.IGNORECASE)
+        if match is None or int(match[1]) < least:
+            raise ValueError(f"must be a whole number, from {least}")
+        return int(match[1])
 
-
-def _number(env: Mapping[str, str], name: str, default: Default, least: int = 0) -> int | Default:
-    text = env.get(name)
-    if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,7}", text) or int(text) < least:
-        raise Refused(f"{name} must be a whole number, from {least}.")
-    return int(text)
+    return read
 
 
 def _confirm(text: str) -> int | None:
     """Seconds of video above which the user is asked; None = never."""
-    match = re.fullmatch(r"(never)|(always)|above:([0-9]{1,2})", text.lower())
+    if text.casefold() in ("never", *_NO):
+        return None
+    if text.casefold() in ("always", *_YES):
+        return 0
+    match = re.fullmatch(r"above[:=\s]\s*([0-9]{1,2})\s*s?", text, re.IGNORECASE)
     if match is None:
-        raise Refused("REFVIDEO_CONFIRM must be never, always or above:SECONDS, such as above:5.")
-    return None if match[1] else int(match[3] or 0)
+        raise ValueError("must be never, always or above:SECONDS, such as above:5")
+    return int(match[1])
+
+
+def _switch(text: str) -> bool:
+    if text.casefold() not in (*_NO, *_YES, "0", "1"):
+        raise ValueError("must be on or off")
+    return text.casefold() not in (*_NO, "0")
 
 
 def _log_level(text: str) -> str:
-    if text.lower() not in LOG_LEVELS:
-        raise Refused(f"REFVIDEO_LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}.")
-    return text.lower()
+    level = _LEVELS.get(text.lower(), text.lower())
+    if level not in LOG_LEVELS:
+        raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
+    return level

@@ -42,7 +42,7 @@ def key(environ: Mapping[str, str], settings: Settings) -> Check:
         return Check("key", True, "MYROUTER_API_KEY=sandbox: the router is simulated, nothing is paid")
     if not settings.api_key:
         given = environ.get("MYROUTER_API_KEY", "").strip()
-        found = "holds a ${placeholder} that was never filled in" if given else "is not set"
+        found = "holds a placeholder that was never filled in" if given else "is not set"
         return Check("key", False, f"MYROUTER_API_KEY {found}.", remedy)
     if _EXAMPLE.fullmatch(settings.api_key):
         return Check("key", False, "MYROUTER_API_KEY holds an example, not a key.", remedy)

@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     if options.port is not None and not options.http:
         raise Refused("--port is for --http.")
-    settings = Settings.read(os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http)
+    settings = Settings.to_serve(os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http)
     if not options.http:
         from refvideo_mcp.stdio import serve
 

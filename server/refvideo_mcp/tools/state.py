@@ -16,7 +16,9 @@ HUNG_UP = "refvideo.hung_up"
 
 @dataclass(frozen=True)
 class ServerState:
-    """`account` is None while no key is set; `max_wait` is in seconds, None = by the client's name.
+    """`account` is None while no key is set, or while settings cannot be used: then `fault` says which.
+
+    `max_wait` is in seconds, None = by the client's name.
 
     `shows_paths` is False over HTTP, where paths are the server's and mean nothing to a caller.
     `confirm_above` is in seconds of video, None = never.
@@ -28,14 +30,20 @@ class ServerState:
     max_wait: int | None = None
     shows_paths: bool = True
     confirm_above: int | None = None
+    fault: str = ""
 
     @property
     def jobs(self) -> Jobs:
         """The account's jobs.
 
         Raises:
-            Refused: no key is set.
+            Refused: no key is set, or settings cannot be used.
         """
+        if self.fault:
+            raise Refused(
+                self.fault,
+                "Nothing was sent or bought. Ask the user to correct it in this server's configuration and restart it.",
+            )
         if self.account is None:
             raise Refused(
                 "No API key is set, so no job can be started or read.",
