@@ -119,7 +119,7 @@ class Post:
 
 @dataclass(eq=False)
 class Bought:
-    """What the model knows of a job: the row, as it should be."""
+    """What the model knows of a job: the row, as it should be. Times are the wall clock's."""
 
     id: str
     scene: str
@@ -129,19 +129,20 @@ class Bought:
     post: Post
     state: str = "submitting"
     doubted: float = 0.0
+    lapsed: float | None = None  # when its deadline passed without an answer
     delivered: bool = False
     released: bool = False
 
     def at(self, now: float) -> str:
         return "uncertain" if self.state == "submitting" and now > self.opened + 120 else self.state
 
-    def uncertain_since(self) -> float:
-        return self.doubted if self.state == "uncertain" else self.opened + 120
-
 
 @dataclass(eq=False)
 class Call:
-    """A call of generate_reference_video that somebody made, and the job that the model says it is."""
+    """A call of generate_reference_video that somebody made, and the job that the model says it is.
+
+    Times are the steady clock's.
+    """
 
     process: int
     scene: str
@@ -210,6 +211,7 @@ class JobsMachine(RuleBasedStateMachine):
         # (process, job): when a caller there was told its task id; the ledger knows a moment later
         self.answers: dict[tuple[int, Bought], float] = {}
         self.numbers = itertools.count(1)
+        self.observed_at = self.clock.now()
         self.without_threads = patch.object(anyio.to_thread, "run_sync", _inline)
         self.without_threads.start()
         self.with_same_ids = patch.object(uuid, "uuid4", _uuid)
@@ -317,17 +319,44 @@ class JobsMachine(RuleBasedStateMachine):
         self.calls.append(call)
         self.run(self._begin(call, release))
 
-        assert len(self.posts) - posts == (expected == "post"), expected
+        assert len(self.posts) - posts == (expected == "post"), (expected, call.outcome)
         if expected == "post":
-            (row,) = [row for row in self._rows() if row.id not in {known.id for known in self.known}]
-            doubtful = any(known.at(self.clock.steady()) == "uncertain" for known in self._recent())
-            assert any("may exist already" in warning for warning in row.warnings) is doubtful
-            job = Bought(row.id, scene, row.key, number, self.clock.steady(), self.posts[-1])
-            self.known.append(job)
+            job = self._bought(call)
         call.job, call.joined, call.left = job, expected == "join", ALLOWED - self._used()
         if expected == "refuse":
             assert isinstance(call.outcome, Refused)
         self._observe()
+
+    def _bought(self, call: Call) -> Bought:
+        (row,) = [row for row in self._rows() if row.id not in {known.id for known in self.known}]
+        doubtful = any(known.at(self.clock.now()) == "uncertain" for known in self._recent())
+        assert any("may exist already" in warning for warning in row.warnings) is doubtful
+        job = Bought(row.id, call.scene, row.key, call.process, self.clock.now(), self.posts[-1])
+        self.known.append(job)
+        return job
+
+    @rule(number=st.sampled_from(PROCESSES), scene=st.sampled_from(SCENES), steps=st.integers(0, 30))
+    def submit_and_cancel_at_once(self, number: int, scene: str, steps: int) -> None:
+        """A client in a hurry: its call buys nothing if its job was not remembered yet, else the POST goes on."""
+        call = Call(number, scene, self.clock.steady(), None)
+        expected, job = self._expected(number, scene, None, False)
+        posts = len(self.posts)
+        self.calls.append(call)
+
+        async def begin_and_cancel() -> None:
+            await self._begin(call, False)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            call.cancelled = call.over_at is None
+            call.scope.cancel()
+
+        self.run(begin_and_cancel())
+        if len(self.posts) > posts:
+            assert expected == "post"
+            job = self._bought(call)
+        call.job, call.joined, call.left = job, expected == "join", ALLOWED - self._used()
+        self._observe()
+        assert call.over_at is not None
 
     @precondition(lambda self: any(call.over_at is None for call in self.calls))
     @rule(data=st.data())
@@ -353,8 +382,8 @@ class JobsMachine(RuleBasedStateMachine):
             "lost": None,
         }[how]
         if not post.abandoned:
+            job.doubted = self._doubted(job) if job.at(self.clock.now()) == "uncertain" else self.clock.now()
             job.state = {"accepted": "accepted", "rejected": "rejected"}.get(how, "uncertain")
-            job.doubted = self.clock.steady()
         self.run(_do(post.answered.set))
         self._observe()
 
@@ -378,9 +407,14 @@ class JobsMachine(RuleBasedStateMachine):
         self.run(self.clock.advance(seconds))
         self._observe()
 
-    @precondition(
-        lambda self: any(job.opened < self.clock.steady() - 3600 for job in self.known) or len(self.known) > 5
-    )
+    @rule(seconds=st.sampled_from([3600.0, 26 * 3600.0]))
+    def the_machine_sleeps(self, seconds: float) -> None:
+        """The wall clock jumps; whoever waits, waits on."""
+        self.clock.set_by += seconds
+        self.observed_at = self.clock.now()
+        self._observe()
+
+    @precondition(lambda self: any(job.opened < self.clock.now() - 3600 for job in self.known) or len(self.known) > 5)
     @rule()
     def a_day_passes(self) -> None:
         self._pass(DAY_SECONDS - 1000)
@@ -404,7 +438,7 @@ class JobsMachine(RuleBasedStateMachine):
         found = self.run(self._look(number, handle))
         self._observe()
         job.delivered = True  # its id or key came back
-        state = job.at(self.clock.steady())
+        state = job.at(self.clock.now())
         if isinstance(found, Job):
             assert found.id == job.id
             assert found.state == "submitting" or found.task_id == job.post.task_id
@@ -438,7 +472,7 @@ class JobsMachine(RuleBasedStateMachine):
             if job.state == "accepted":
                 assert row.task_id == job.post.task_id
             elif job.state == "submitting":
-                assert row.state == job.at(self.clock.steady())
+                assert row.state == job.at(self.clock.now())
             else:
                 assert row.state == job.state
 
@@ -455,18 +489,19 @@ class JobsMachine(RuleBasedStateMachine):
 
     def _expected(self, number: int, scene: str, key: str | None, release: bool) -> tuple[str, Bought | None]:
         """What a call has to become: a POST, part of an earlier job, or refused."""
-        now = self.clock.steady()
+        now = self.clock.now()
         twins = [job for job in self._recent() if job.scene == scene and self._is_doubtful(job)]
-        fresh_twins = [job for job in twins if now - job.uncertain_since() < 600]
+        fresh_twins = [job for job in twins if now - self._doubted(job) < 600]
         for job in fresh_twins if release else []:
             job.released = True
         for job in reversed(self._recent()):
             if key and job.key == key and job.at(now) != "rejected" and not job.released:
                 return ("join", job) if job.scene == scene else ("refuse", None)
-        if fresh_twins and not release:
+        if (fresh_twins and not release) or any(self._is_overdue(job, number, scene) for job in self.known):
             return "refuse", None
         if not key:
-            waiting = [c for c in self.calls if c.process == number and c.over_at is None and now - c.begun <= 5]
+            begun = self.clock.steady()
+            waiting = [c for c in self.calls if c.process == number and c.over_at is None and begun - c.begun <= 5]
             taken = {c.job for c in waiting} | {job for process, job in self.answers if process == number}
             for job in self._recent():
                 lost = job.at(now) in ("submitting", "accepted") and not job.delivered and job not in taken
@@ -486,11 +521,27 @@ class JobsMachine(RuleBasedStateMachine):
         return not ending and not any(process == number for process, _ in self.answers)
 
     def _is_doubtful(self, job: Bought) -> bool:
-        return job.at(self.clock.steady()) == "uncertain" and not job.released
+        return job.at(self.clock.now()) == "uncertain" and not job.released
+
+    def _is_overdue(self, job: Bought, number: int, scene: str) -> bool:
+        """Whether the process has its POST open, though its deadline has passed: a clock jumped."""
+        is_open = job.process == number and job.post.is_open and not job.post.abandoned
+        return is_open and job.scene == scene and self._is_doubtful(job)
+
+    def _doubted(self, job: Bought) -> float:
+        """When somebody first saw that nobody knows; now, if nobody has yet."""
+        if job.state == "uncertain":
+            return job.doubted
+        (row,) = [row for row in self._rows() if row.id == job.id]
+        if row.state != "uncertain":
+            return self.clock.now()
+        assert job.lapsed is not None
+        assert job.lapsed <= row.changed_at <= self.clock.now()
+        return row.changed_at
 
     def _recent(self) -> list[Bought]:
         """Jobs of the last 24 hours, oldest first, as the ledger sorts them."""
-        recent = [job for job in self.known if job.opened > self.clock.steady() - DAY_SECONDS]
+        recent = [job for job in self.known if job.opened > self.clock.now() - DAY_SECONDS]
         return sorted(sorted(recent, key=lambda job: job.id, reverse=True), key=lambda job: job.opened)
 
     def _used(self) -> int:
@@ -500,24 +551,29 @@ class JobsMachine(RuleBasedStateMachine):
         return self.reader.newest(ACCOUNT, 1000)
 
     def _observe(self) -> None:
-        """Take over into the model what calls were answered since."""
+        """Take over into the model what calls were answered since, and which deadlines passed."""
+        now, before = self.clock.now(), self.observed_at
+        for job in self.known:
+            if job.lapsed is None and job.at(now) == "uncertain":
+                job.lapsed = max(job.opened + 120, before)
+        self.observed_at = now
         for call in self.calls:
             if call.seen or call.over_at is None:
                 continue
             call.seen = True
             if isinstance(call.outcome, Submission):
-                told, job = call.outcome.job, call.job
-                assert job is not None
-                assert (told.id, call.outcome.joined) == (job.id, call.joined)
-                assert told.state == "submitting" or told.task_id == job.post.task_id
+                told, mine = call.outcome.job, call.job
+                assert mine is not None
+                assert (told.id, call.outcome.joined) == (mine.id, call.joined)
+                assert told.state == "submitting" or told.task_id == mine.post.task_id
                 assert call.outcome.seconds_left == call.left
                 assert call.over_at - call.begun < 45.001
                 if (told.task_id and call.over_at - call.begun <= 10) or (call.joined and call.key):
-                    self.answers.setdefault((call.process, job), call.over_at)
+                    self.answers.setdefault((call.process, mine), call.over_at)
             elif call.outcome is None:
                 assert call.cancelled
             elif call.job is not None:
-                ending = {"rejected": Rejected, "uncertain": Uncertain}[call.job.at(self.clock.steady())]
+                ending = {"rejected": Rejected, "uncertain": Uncertain}[call.job.at(self.clock.now())]
                 assert isinstance(call.outcome, ending)
         for (process, job), told_at in list(self.answers.items()):
             if self.clock.steady() >= told_at + ON_ITS_WAY_SECONDS:
