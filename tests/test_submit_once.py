@@ -846,3 +846,15 @@ async def test_a_ledger_that_is_busy_for_too_long_lets_nothing_be_sent_late(
                 other.execute("ROLLBACK")
     assert said(answers[0]) == "This took too long. Nothing was bought: call again."
     assert router.posts == []
+
+
+@pytest.mark.parametrize("tool", ["generate_reference_video", "get_task_result"])
+async def test_a_tool_s_own_work_is_not_cut_off_by_the_time_that_users_have_for_questions(
+    tool: str, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spec_tool, "QUESTION_SECONDS", 0.1)  # real seconds: a user is asked outside of our clock
+    router = FakeRouter(Clock(), submission=Reply(after=0.3), result=Reply(after=0.3), takes=0)
+    async with process(router, ledger) as client:
+        answer = await client.call_tool(tool, CAT if tool.startswith("generate") else {"task_id": "task-1"})
+    assert "question" not in said(answer)
+    assert len(router.posts or router.polls) == 1

@@ -9,7 +9,6 @@ from mcp_types import CallToolResult, TextContent
 from refvideo_mcp.errors import clean
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import PieceCall, VideoPiece
-from refvideo_mcp.tools.spec_tool import begin
 from refvideo_mcp.tools.state import Ctx, state_of
 
 __all__ = ["is_asked_by_player", "read_video_piece", "with_facts"]
@@ -34,7 +33,6 @@ def with_facts(ctx: Ctx, result: CallToolResult, job: Job) -> CallToolResult:
 
 
 async def read_video_piece(call: PieceCall, ctx: Ctx) -> Annotated[CallToolResult, VideoPiece]:
-    begin()
     piece = await state_of(ctx).jobs.piece(call.task_id, call.offset)
     answer = VideoPiece(data=base64.b64encode(piece.content).decode(), size=piece.size, type=piece.type)
     end = call.offset + len(piece.content)

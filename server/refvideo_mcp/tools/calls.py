@@ -11,7 +11,7 @@ from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, Result
 from refvideo_mcp.tools.answers import job_list, job_result, listed, news, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
 from refvideo_mcp.tools.questions import Buying, Roots, Twin, agreed, folders_of, may_buy
-from refvideo_mcp.tools.spec_tool import begin
+from refvideo_mcp.tools.spec_tool import caller
 from refvideo_mcp.tools.state import Ctx, ServerState, state_of
 
 __all__ = ["answer_about", "generate_reference_video", "get_task_result", "list_reference_videos"]
@@ -31,7 +31,6 @@ WORDS_OF_FILES = 7
 async def generate_reference_video(
     call: GenerateCall, roots: Roots, twin: Twin, buying: Buying, ctx: Ctx
 ) -> Annotated[CallToolResult, JobAnswer]:
-    caller = begin()
     buy = may_buy(buying)
     jobs = state_of(ctx).jobs
     submitted = jobs.buying.submitted(
@@ -39,7 +38,7 @@ async def generate_reference_video(
         roots=folders_of(roots),
         key=call.idempotency_key,
         save_to=call.save_to,
-        caller=caller,
+        caller=caller(),
         release=agreed(twin),
         buy=buy,
     )
@@ -52,7 +51,6 @@ async def generate_reference_video(
 
 
 async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResult, JobAnswer]:
-    begin()
     state = state_of(ctx)
     reported = -1.0
 
@@ -69,7 +67,6 @@ async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResul
 
 
 async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolResult, JobList]:
-    begin()
     state = state_of(ctx)
     found = await state.jobs.newest(call.limit, [call.state] if call.state else [])
     ids = {job.id for job in found}

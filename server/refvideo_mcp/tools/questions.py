@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import about_buying, about_pictures, about_saving, about_twin, declined
 from refvideo_mcp.spec import GenerateCall
-from refvideo_mcp.tools.spec_tool import asking, last_question
+from refvideo_mcp.tools.spec_tool import caller, last_question
 from refvideo_mcp.tools.state import Ctx, state_of
 
 __all__ = ["Buying", "Pictures", "Roots", "Saving", "Twin", "agreed", "folders_of", "may_buy"]
@@ -140,7 +140,7 @@ async def ask_before_buying(call: GenerateCall, roots: Roots, twin: Twin, ctx: C
         folders_of(roots),
         above=state.confirm_above,
         released=agreed(twin),
-        caller=asking(),
+        caller=caller(),
     )
     if not question.text:
         return Unasked(buy=question.buys)

@@ -1,7 +1,7 @@
 """A tool whose arguments are one model of the request spec, flat on the wire."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from refvideo_mcp.spec import SpecModel, portable_schema, read_arguments
 from refvideo_mcp.tools.answers import without_paths
 from refvideo_mcp.tools.state import ServerState, caller_of
 
-__all__ = ["SpecTool", "asking", "begin", "last_question"]
+__all__ = ["SpecTool", "caller", "last_question"]
 
 QUESTION_SECONDS = 40.0
 UNASKED = "Nothing was sent or bought. Tell the user; do not call again unless they ask for it."
@@ -39,7 +39,7 @@ class _Questions:
 _questions: ContextVar[_Questions] = ContextVar("_questions")
 
 
-def asking() -> Caller:
+def caller() -> Caller:
     """Who makes the call."""
     return _questions.get().caller
 
@@ -51,11 +51,14 @@ def last_question(seconds: float, unanswered: Refused) -> None:
     questions.unanswered = unanswered
 
 
-def begin() -> Caller:
-    """Say that the questions to the user are over and the tool's own work begins; who makes the call."""
-    questions = _questions.get()
-    questions.scope.deadline = math.inf
-    return questions.caller
+def _after_questions(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """The tool's own work, which begins when the questions to the user are over: their time limit is not for it."""
+
+    async def begin(**arguments: Any) -> Any:
+        _questions.get().scope.deadline = math.inf
+        return await work(**arguments)
+
+    return begin
 
 
 class SpecTool(Tool):
@@ -79,6 +82,7 @@ class SpecTool(Tool):
         """A tool for `async def fn(call: spec, ctx: Context) -> Annotated[CallToolResult, answer]`."""
         tool = Tool.from_function(fn, description=description, title=title, annotations=annotations, meta=meta)
         fields = {name: getattr(tool, name) for name in Tool.model_fields}  # `model_dump` leaves the function out
+        fields["fn"] = _after_questions(fn)
         fields["parameters"] = portable_schema(spec)
         fields["fn_metadata"].output_schema = portable_schema(answer)
         return cls(**fields, spec=spec)
