@@ -526,7 +526,7 @@ class JobsMachine(RuleBasedStateMachine):
     def _is_overdue(self, job: Bought, number: int, scene: str) -> bool:
         """Whether the process has its POST open, though its deadline has passed: a clock jumped."""
         is_open = job.process == number and job.post.is_open and not job.post.abandoned
-        return is_open and job.scene == scene and self._is_doubtful(job)
+        return is_open and job.scene == scene and job.at(self.clock.now()) == "uncertain"
 
     def _doubted(self, job: Bought) -> float:
         """When somebody first saw that nobody knows; now, if nobody has yet."""

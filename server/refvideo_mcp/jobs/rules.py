@@ -63,8 +63,7 @@ def decide(
                 f"The idempotency_key was used for another job ({job.handle}), which differs in: {names}.",
                 f"Use a new key for a new job. {NOTHING}",
             )
-    rows = {job.id: job for job in known}
-    for twin in _in_doubt(draft, [rows.get(job.id, job) for job in posting]):
+    for twin in _in_doubt(draft, posting):  # whatever the user said: its answer may come any moment
         raise UncertainTwin(twin, is_open=True)
     for twin in twins_of(draft, known, now):
         raise UncertainTwin(twin)
@@ -82,12 +81,11 @@ def decide(
 
 def twins_of(draft: Draft, known: Sequence[Job], now: float) -> list[Job]:
     """Identical jobs first seen uncertain minutes ago, and that the user has not released, newest first."""
-    return [job for job in _in_doubt(draft, known) if is_recent(job, now)]
+    return [job for job in _in_doubt(draft, known) if not job.released and is_recent(job, now)]
 
 
 def _in_doubt(draft: Draft, jobs: Sequence[Job]) -> list[Job]:
-    doubtful = (job for job in jobs if job.state == "uncertain" and not job.released)
-    return [job for job in doubtful if job.fingerprint == draft.fingerprint]
+    return [job for job in jobs if job.state == "uncertain" and job.fingerprint == draft.fingerprint]
 
 
 def is_recent(job: Job, now: float) -> bool:
