@@ -273,6 +273,16 @@ def test_save_is_enough_for_a_job_that_nobody_waited_for(place: Place) -> None:
     assert (job["state"], job["saved_to"]) == ("succeeded", str(place.folder / "mine.mp4"))
 
 
+def test_a_download_that_is_tried_again_shows_nothing_of_the_library_that_does_it(place: Place) -> None:
+    place.generate("@hero waves [rehearse:cut-link]", "--no-wait")
+    task_id = place.newest()["task_id"]
+    while (found := place.run("save", task_id)).returncode == 2:
+        assert "there is no video yet" in found.stderr
+    assert (found.returncode, found.stdout) == (1, "")
+    assert "the connection broke again and again" in found.stderr
+    assert "stamina" not in found.stderr
+
+
 def test_a_look_at_a_job_that_goes_on_says_so(place: Place) -> None:
     place.generate("@hero waves [rehearse:never-ends]", "--no-wait")
     task_id = place.newest()["task_id"]
