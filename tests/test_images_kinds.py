@@ -109,6 +109,11 @@ def boxed(brand: bytes, *others: bytes) -> bytes:
         (b"\x1f\x8b\x08" + bytes(99), f"an archive. {UNPACK}"),
         (b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1r", "a text file. Ask the user for the picture itself."),
         ("größe\n".encode() * 2000, "a text file. Ask the user for the picture itself."),
+        (("絵" * 3000).encode(), "a text file. Ask the user for the picture itself."),
+        (
+            "<html><title>Größe</title>".encode("latin-1"),
+            "a web page. Ask the user to save the picture itself, not the page around it.",
+        ),
         ("größe".encode("utf-16"), "a text file. Ask the user for the picture itself."),
         (b"BMW is a car", "a text file. Ask the user for the picture itself."),
         (b'{"error": "expired"}', "a text file. Ask the user for the picture itself."),

@@ -1,6 +1,7 @@
 """What a file is, by its first bytes: a picture of a kind that is read here, or something else with a name."""
 
 import re
+from codecs import getincrementaldecoder
 from typing import Literal
 
 from refvideo_mcp.errors import Refused
@@ -178,9 +179,11 @@ def _of_brand(brand: bytes) -> tuple[str, str]:
 def _of_text(start: bytes) -> tuple[str, str] | None:
     """What kind of text it is; None if it is none."""
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    # The cut may have split a character.
-    text = start.decode(encoding, "ignore").strip()
-    if not text or len(text) * 3 < len(start) * 2 / (2 if encoding == "utf-16" else 1) - 8:
+    try:
+        text = getincrementaldecoder(encoding)().decode(start).strip()  # a character may be cut in two
+    except UnicodeDecodeError:
+        text = start.decode("latin-1").strip()
+    if not text:
         return None
     if any(character < " " and character not in "\t\n\r\f\x1b" for character in text):
         return None
