@@ -186,8 +186,8 @@ async def test_open_jobs_are_limited_until_one_ends(clock: VirtualClock, router:
 
     assert answer.is_error
     assert said(answer) == (
-        "2 jobs are open, and 2 is the limit. Nothing was sent or bought. Wait for one with get_task_result, "
-        'for example task_id "task-1"; the setting REFVIDEO_MAX_OPEN_JOBS raises the limit.'
+        "2 jobs are open, and 2 is the limit. Nothing was sent or bought. Wait for one of them: "
+        'get_task_result with task_id "task-1" waits for it; the setting REFVIDEO_MAX_OPEN_JOBS raises the limit.'
     )
     assert told(now)["task_id"] == "task-3"
 

@@ -107,7 +107,7 @@ class Outcome:
 ACCEPTED = Outcome(
     "queued",
     'Job task-1 is queued. A video takes 0.5-5 minutes. Call get_task_result with task_id "task-1": it waits. '
-    "Do not submit again. 295 s left in today's allowance.",
+    "Do not submit again for this video. 295 s left in today's allowance.",
 )
 
 
@@ -118,14 +118,15 @@ def rejected(says: str, posts: int = 1) -> Outcome:
 def uncertain(cause: str) -> Outcome:
     return Outcome(
         "uncertain",
-        f"{cause}. The job may have been accepted and billed all the same. (Job {ENGINE}.) Do not submit it again. "
-        "Tell the user, and ask them to look for the job in the console of <router> before anything else is made.",
+        f"{cause}. The job may have been accepted and billed all the same. (Job {ENGINE}.) "
+        "Do not submit again for this video. Tell the user, and ask them to look for the job in the console of "
+        "<router> before anything else is made.",
     )
 
 
 OVERLOAD = '"server overload, please try again later"'
 WENT_WRONG = '"it went wrong, trace_id: 0123abcd"'
-DOWN = "The service is down for now. Wait a minute, then call once more."
+DOWN = "The service is down for now. Wait a minute, then try once more."
 BROKE = uncertain("The connection to <router> broke before the answer")
 SILENCE = uncertain("<router> did not answer in 1.5 seconds")
 NO_ID = uncertain("<router> answered HTTP 200. It gave no task id")
@@ -184,13 +185,13 @@ SUBMISSIONS: list[tuple[OneFault | tuple[OneFault, ...], Outcome]] = [
     ),
     (
         Status(429, retry_after=15),
-        rejected("<router> answered HTTP 429. Nothing was bought. Wait 15 s, then call once more.", posts=3),
+        rejected("<router> answered HTTP 429. Nothing was bought. Wait 15 s, then try once more.", posts=3),
     ),
     (
         Status(429, "RATE_LIMIT_EXCEEDED", retry_after=60),
         rejected(
             f"<router> answered 429 RATE_LIMIT_EXCEEDED: {WENT_WRONG}. Nothing was bought. "
-            "Wait 60 s, then call once more."
+            "Wait 60 s, then try once more."
         ),
     ),
     (Status(401), rejected(f"<router> answered HTTP 401. Nothing was bought. {CHECK_KEY}")),
@@ -365,7 +366,7 @@ async def test_router_that_refuses_connections_gets_nothing_and_the_agent_reads_
     refused = "connection refused, unknown host or bad certificate"
     assert said(submitted) == (
         f"{host} could not be reached ({refused}). Nothing was sent or bought. "
-        "Check the network and MYROUTER_BASE_URL, then call again."
+        "Check the network and MYROUTER_BASE_URL, then try again."
     )
     assert row(url, tmp_path) == ("rejected", None)
     assert said(looked) == f"No answer from {host} ({refused}). Last known state of job task-1: none. {AGAIN}"

@@ -118,7 +118,7 @@ async def test_a_guess_is_refused_with_what_is_allowed(tmp_path: Path, guess: di
         answer = await client.call_tool("generate_reference_video", CALL | guess)
     assert answer.is_error
     assert allowed in said(answer)
-    assert said(answer).endswith("Nothing was sent or bought: correct this and call again.")
+    assert said(answer).endswith("Nothing was sent or bought: correct this and try again.")
     assert router.posts == []
 
 

@@ -336,7 +336,7 @@ class TestFolders:
         (home / "Downloads").mkdir()
         with pytest.raises(FolderNotAllowed) as refused:
             await images().load(order(picture.format(home=home)))
-        assert refused.value.advice == (
+        assert str(refused.value.advice) == (
             f"Ask the user to put the picture into {home}/project or {home}/Pictures or {home}/Downloads. "
             "Nothing was sent."
         )
@@ -349,11 +349,13 @@ class TestFolders:
         (home / "Pictures").rename(home / there)
         with pytest.raises(FolderNotAllowed) as refused:
             await images().load(order(str(home / "hero.png")))
-        assert refused.value.advice == f"Ask the user to put the picture into {home / there}. Nothing was sent."
+        assert str(refused.value.advice) == f"Ask the user to put the picture into {home / there}. Nothing was sent."
         (home / there).rmdir()
         with pytest.raises(FolderNotAllowed) as refused:
             await images().load(order(str(home / "hero.png")))
-        assert refused.value.advice == f"Ask the user to put the picture into {home / 'Pictures'}. Nothing was sent."
+        assert (
+            str(refused.value.advice) == f"Ask the user to put the picture into {home / 'Pictures'}. Nothing was sent."
+        )
 
     async def test_over_http_no_path_is_read_and_the_stdio_server_is_named(self, home: Path) -> None:
         (home / "project" / "hero.png").write_bytes(saved(scene(), "PNG"))

@@ -362,7 +362,7 @@ class TestRaces:
         with on_open(swap):
             text = await sentence("hero.png")
         assert text == (
-            f"{home}/project/hero.png was replaced while it was opened. Call again once it stays. Nothing was sent."
+            f"{home}/project/hero.png was replaced while it was opened. Try again once it stays. Nothing was sent."
         )
 
     async def test_a_file_that_grows_while_it_is_read_is_refused(self, home: Path) -> None:
@@ -378,7 +378,7 @@ class TestRaces:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("refvideo_mcp.images.files.os.read", growing)
-            assert "hero.png grew while it was read. Call again once it is whole." in await sentence("hero.png")
+            assert "hero.png grew while it was read. Try again once it is whole." in await sentence("hero.png")
 
 
 class TestContents:

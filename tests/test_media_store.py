@@ -34,7 +34,7 @@ KEY_ID, SECRET_KEY = "AKIATESTTESTTESTTEST", "aws-secret-of-the-tests"
 ROUTER = "http://127.0.0.1:9"  # on this machine, as the store is: it can fetch from there
 FOX = saved(scene(), "PNG")
 FOX_NAME = f"{hashlib.sha256(FOX).hexdigest()}.png"
-NOTHING_BOUGHT = "Nothing was bought. Ask the user to mend that, then call again."
+NOTHING_BOUGHT = "Nothing was bought. Ask the user to mend that, then try again."
 
 
 @pytest.fixture(scope="module")
@@ -459,7 +459,7 @@ class TestHint:
         async with process(router, ledger) as client:
             answer = await submit(client)
         assert answer.is_error
-        assert said(answer).endswith(f"call again. {self.HINT}")
+        assert said(answer).endswith(f"try again. {self.HINT}")
 
     @pytest.mark.parametrize(
         "reply",

@@ -140,7 +140,7 @@ async def test_only_a_finished_jobs_own_video_is_read(tmp_path: Path) -> None:
 
         for task in ("theirs", "working", "unsaved", "unknown", str(video)):
             assert (
-                await read(task) == f"No video of job {clean(task, 80)} is saved here. get_task_result tells its state."
+                await read(task) == f"No video of job {clean(task, 80)} is saved here. Its result tells how it stands."
             )
         assert (await read("swapped")).startswith("secret.txt is no video any more.")
         assert (await read("gone")).startswith("gone.mp4 is not where it was saved.")

@@ -26,8 +26,8 @@ ACCEPTED = {"task_id": "t-1", "provider_request_id": "p-1"}
 RUNNING = {"task": {"task_id": "t-1", "status": "TASK_STATUS_PROCESSING"}, "videos": None}
 
 MAYBE_BOUGHT = (
-    " The job may have been accepted and billed all the same. Do not submit it again. Tell the user, and ask them "
-    f"to look for the job in the console of {HOST} before anything else is made."
+    " The job may have been accepted and billed all the same. Do not submit again for this video. Tell the user, and "
+    f"ask them to look for the job in the console of {HOST} before anything else is made."
 )
 PROXY_SETTINGS = "HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
 ASK_AGAIN = " The job is not affected: ask again in a minute."
@@ -182,23 +182,23 @@ CHECK_ADDRESS = (
     f"Ask the user to check MYROUTER_BASE_URL: {HOST} does not offer VIDU Q2 reference to video under this address."
 )
 CHECK_TASK = "Check the task_id; a job is visible only to the key that submitted it."
-LATER = "Wait a minute, then call once more."
+LATER = "Wait a minute, then try once more."
 OTHER_PICTURES = "Change the prompt or the pictures; asking again will not change the outcome."
 
 # The router's table of errors: status, reason, what an agent is told to do.
 LASTING = [
-    (400, "INVALID_REQUEST_BODY", "Correct the argument it names and call again."),
-    (400, "IMAGE_FILE_EXCEEDS_MAX_SIZE", "Use a smaller picture file and call again."),
-    (400, "INVALID_IMAGE_FORMAT", "Use PNG, JPEG or WebP pictures and call again."),
-    (400, "IMAGE_EXCEEDS_MAX_RESOLUTION", "Scale the picture down and call again."),
+    (400, "INVALID_REQUEST_BODY", "Correct the argument it names and try again."),
+    (400, "IMAGE_FILE_EXCEEDS_MAX_SIZE", "Use a smaller picture file and try again."),
+    (400, "INVALID_IMAGE_FORMAT", "Use PNG, JPEG or WebP pictures and try again."),
+    (400, "IMAGE_EXCEEDS_MAX_RESOLUTION", "Scale the picture down and try again."),
     (
         400,
         "INVALID_IMAGE_SIZE",
-        "Use a picture of at least 128x128 pixels and between 1:4 and 4:1, then call again.",
+        "Use a picture of at least 128x128 pixels and between 1:4 and 4:1, then try again.",
     ),
-    (400, "ILLEGAL_PROMPT", "The content rules refused the prompt: reword it, then call again."),
-    (400, "ILLEGAL_IMAGE_CONTENT", "The content rules refused a picture: use another one, then call again."),
-    (400, "INVALID_AUDIO_FILE", "Leave voice_id out or choose another voice, then call again."),
+    (400, "ILLEGAL_PROMPT", "The content rules refused the prompt: reword it, then try again."),
+    (400, "ILLEGAL_IMAGE_CONTENT", "The content rules refused a picture: use another one, then try again."),
+    (400, "INVALID_AUDIO_FILE", "Leave voice_id out or choose another voice, then try again."),
     (400, "MISSING_API_KEY", CHECK_KEY),
     (400, "BILLING_BALANCE_NOT_ENOUGH", TOP_UP),
     (401, "FAILED_TO_AUTH", CHECK_KEY),
@@ -215,8 +215,8 @@ LASTING = [
 PASSING = [
     (429, "RATE_LIMIT_EXCEEDED", LATER),
     (429, "TOKEN_LIMIT_EXCEEDED", LATER),
-    (500, "BILLING_FAILED", f"The router could not bill the account. {LATER}"),
-    (500, "CREATE_TASK_FAILED", f"The router could not create the job. {LATER}"),
+    (500, "BILLING_FAILED", f"router.example could not bill the account. {LATER}"),
+    (500, "CREATE_TASK_FAILED", f"router.example could not create the job. {LATER}"),
     (503, "SERVICE_NOT_AVAILABLE", f"The service is down for now. {LATER}"),
 ]
 IMPLYING_A_TASK = [(500, "GET_RESULT_FAILED"), (500, "TASK_FAILED")]
@@ -295,19 +295,19 @@ async def test_reason_counts_more_than_the_status(
     post, get = await submit_error(envelope(status, reason)), await read_error(envelope(status, reason))
     assert (type(post), type(get)) == (submitted, asked)
     if advice:
-        assert post.advice == advice
+        assert str(post.advice) == advice
 
 
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (400, "Correct the argument it names and call again."),
+        (400, "Correct the argument it names and try again."),
         (401, CHECK_KEY),
         (403, ENABLE),
         (404, CHECK_ADDRESS),
-        (413, "Use a smaller picture file and call again."),
-        (415, "Correct the argument it names and call again."),
-        (422, "Correct the argument it names and call again."),
+        (413, "Use a smaller picture file and try again."),
+        (415, "Correct the argument it names and try again."),
+        (422, "Correct the argument it names and try again."),
         (429, LATER),
     ],
 )
@@ -327,10 +327,10 @@ async def test_submission_answered_with_any_other_status_is_uncertain(status: in
 @pytest.mark.parametrize(
     ("status", "kind", "advice"),
     [
-        (400, Rejected, " Correct the argument it names and call again."),
+        (400, Rejected, " Correct the argument it names and try again."),
         (401, Rejected, f" {CHECK_KEY}"),
         (403, Rejected, f" {ENABLE}"),
-        (422, Rejected, " Correct the argument it names and call again."),
+        (422, Rejected, " Correct the argument it names and try again."),
         (302, Unavailable, f" {CHECK_ADDRESS}"),
         *((status, Unavailable, ASK_AGAIN) for status in (408, 409, 425, 429, 500, 502, 503, 504)),
     ],
@@ -539,8 +539,8 @@ async def test_pause_that_the_router_asks_for_is_kept(header: str, seconds: floa
     assert isinstance(post, Rejected)
     assert isinstance(get, Unavailable)
     assert (post.retry_after, get.retry_after) == (seconds or 0.0, seconds)
-    assert post.advice == f"Wait {pause}, then call once more."
-    assert get.advice == f"The job is not affected: ask again in {pause}."
+    assert str(post.advice) == f"Wait {pause}, then try once more."
+    assert str(get.advice) == f"The job is not affected: ask again in {pause}."
 
 
 async def test_date_to_come_is_a_pause_until_then() -> None:
@@ -608,7 +608,7 @@ async def test_submission_that_never_left_bought_nothing_whatever_broke(fault: t
     on_the_way = not issubclass(fault, httpx2.ConnectError | httpx2.TimeoutException)
     look_at = f"Ask the user to check {PROXY_SETTINGS}" if on_the_way else "Check the network and MYROUTER_BASE_URL"
     assert str(refusal.value) == (
-        f"{HOST} could not be reached ({words}). Nothing was sent or bought. {look_at}, then call again."
+        f"{HOST} could not be reached ({words}). Nothing was sent or bought. {look_at}, then try again."
     )
 
 
@@ -651,7 +651,7 @@ async def test_proxy_or_certificate_that_cannot_be_is_told_and_nothing_is_sent(
     check = f"Ask the user to check {PROXY_SETTINGS}, then"
     with pytest.raises(Rejected) as refusal:
         await Router(f"https://{HOST}", KEY).submit({})
-    assert str(refusal.value) == f"{cannot} Nothing was sent or bought. {check} call again."
+    assert str(refusal.value) == f"{cannot} Nothing was sent or bought. {check} try again."
     with pytest.raises(Unavailable) as silence:
         await Router(f"https://{HOST}", KEY).task_result("t-1")
     assert str(silence.value) == f"{cannot} The job is not affected. {check} ask again."
@@ -664,7 +664,7 @@ async def test_submission_without_time_is_not_sent(seconds: float) -> None:
 
     with pytest.raises(Rejected) as refusal:
         await router(answer).submit({}, seconds)
-    assert str(refusal.value) == f"The time to send this to {HOST} ran out. Nothing was sent or bought. Call again."
+    assert str(refusal.value) == f"The time to send this to {HOST} ran out. Nothing was sent or bought. Try again."
 
 
 async def test_no_request_is_repeated_here() -> None:

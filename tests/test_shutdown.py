@@ -121,7 +121,7 @@ async def test_nothing_more_is_bought_once_a_signal_was_heard(tmp_path: Path) ->
         assert router.hold is not None
         router.hold.set()
         await server.ended()
-    assert said(answer) == "This server is about to end. Nothing was bought: call again when it is back."
+    assert said(answer) == "This server is about to end. Nothing was bought: try again when it is back."
     assert len(router.posts) == 1
 
 

@@ -26,7 +26,7 @@ from refvideo_mcp.spec import (
 URL = "https://pictures.example/cat.png"
 CAT: dict[str, Any] = {"id": "1", "images": [URL]}
 CALL: dict[str, Any] = {"prompt": "@1 waves", "subjects": [CAT]}
-END = " Nothing was sent or bought: correct this and call again."
+END = " Nothing was sent or bought: correct this and try again."
 NAMES = (
     "prompt, subjects, duration, resolution, aspect_ratio, movement_amplitude, seed, audio, bgm, watermark"  # in order
 )
@@ -279,7 +279,7 @@ def test_what_may_disappoint_is_sent_with_a_warning(changes: dict[str, Any], war
         (
             ResultCall,
             {"task_id": " "},
-            "`task_id` must be the id as generate_reference_video returned it; list_reference_videos finds lost ones.",
+            "`task_id` must be the job's id or key as it was given; the list of jobs has those that were lost.",
         ),
         (ResultCall, {"task_id": "t", "wait_seconds": -1}, "`wait_seconds` must be a whole number from 0 to 300."),
         (ResultCall, {"task": "t", "task_id": "t"}, "`task` is not an argument; did you mean `task_id`?"),

@@ -90,7 +90,7 @@ async def test_a_call_is_one_job(router: FakeRouter, ledger: Path, mode: str) ->
     async with process(router, ledger, mode=mode) as client:
         answer = await submit(client)
 
-    next_step = 'Call get_task_result with task_id "task-1": it waits. Do not submit again. '
+    next_step = 'Call get_task_result with task_id "task-1": it waits. Do not submit again for this video. '
     left = "295 s left in today's allowance."
     assert said(answer) == f"Job task-1 is queued. A video takes 0.5-5 minutes. {next_step}{left}"
     assert told(answer) == {"task_id": "task-1", "state": "queued", "next_step": next_step + left}
@@ -207,8 +207,8 @@ async def test_a_process_killed_at_3_seconds_leaves_its_job_to_the_next_one_at_6
         assert end.is_error
         assert said(end) == (
             "The answer to this submission never arrived. The job may have been accepted and billed all the same. "
-            f"(Job {key}.) Do not submit it again. Tell the user, and ask them to look for the job in the console of "
-            "api.myrouter.ai before anything else is made."
+            f"(Job {key}.) Do not submit again for this video. Tell the user, and ask them to look for the job in the "
+            "console of api.myrouter.ai before anything else is made."
         )
         assert once_more.is_error
         assert len(router.posts) == 1
@@ -268,7 +268,7 @@ async def test_a_rejected_job_gives_up_its_idempotency_key(router: FakeRouter, l
     assert first.is_error
     assert said(first) == (
         'api.myrouter.ai answered 400 ILLEGAL_PROMPT: "trace_id: 0123abcd". Nothing was bought. '
-        "The content rules refused the prompt: reword it, then call again."
+        "The content rules refused the prompt: reword it, then try again."
     )
     assert told(second)["task_id"] == "task-2"
     assert "already" not in said(second)
@@ -363,8 +363,8 @@ async def test_an_uncertain_job_is_reported_in_words_that_offer_no_way_round(rou
     assert answer.is_error
     assert said(answer) == (
         "The connection to api.myrouter.ai broke before the answer. The job may have been accepted and billed all the "
-        f"same. (Job {key_in(answer)}.) Do not submit it again. Tell the user, and ask them to look for the job in the "
-        "console of api.myrouter.ai before anything else is made."
+        f"same. (Job {key_in(answer)}.) Do not submit again for this video. Tell the user, and ask them to look for "
+        "the job in the console of api.myrouter.ai before anything else is made."
     )
 
 
@@ -386,8 +386,8 @@ async def test_a_job_identical_to_an_uncertain_one_is_refused_whatever_its_key(
         assert answer.is_error
         assert said(answer) == (
             f"An identical job ({key}) was sent minutes ago and its answer was lost: it may exist and be billed. "
-            "This call sent nothing. Do not submit the job again. Tell the user, and ask them to look for it in the "
-            "router's console."
+            "This call sent nothing. Do not submit again for this video. Tell the user, and ask them to look for the "
+            "job in the console of api.myrouter.ai before anything else is made."
         )
     assert len(router.posts) == 1
 
@@ -573,7 +573,7 @@ async def test_a_rate_limit_that_lasts_rejects_the_job_before_the_call_ends(
     assert answer.is_error
     assert said(answer) == (
         'api.myrouter.ai answered 429 RATE_LIMIT_EXCEEDED: "trace_id: 0123abcd". Nothing was bought. '
-        "Wait 20 s, then call once more."
+        "Wait 20 s, then try once more."
     )
     assert router.posted_at == [0, 20, 40, 40]
     assert told(again)["task_id"] == "task-4"
@@ -590,11 +590,11 @@ async def test_a_job_still_submitting_after_45_seconds_is_waited_for_by_its_key_
         assert clock.steady() == 45
         key = told(first)["idempotency_key"]
         next_step = (
-            f'Call get_task_result with task_id "{key}": it waits. Do not submit again. '
+            f'Call get_task_result with task_id "{key}": it waits. Do not submit again for this video. '
             "295 s left in today's allowance."
         )
         assert said(first) == (
-            f"The router has not answered the submission yet (idempotency_key {key}); it goes on. {next_step}"
+            f"api.myrouter.ai has not answered the submission yet (idempotency_key {key}); it goes on. {next_step}"
         )
         assert told(first) == {"idempotency_key": key, "state": "submitting", "next_step": next_step}
         assert not first.is_error
@@ -639,8 +639,8 @@ async def test_an_error_that_names_a_task_is_sent_once_and_its_task_found(
     (key,) = re.findall(r"job-\w+", said(answer))
     assert said(answer) == (
         f"api.myrouter.ai answered {status} {reason}. It names the task task-1. The job may have been accepted and "
-        f"billed all the same. (Job {key}.) "
-        'Do not submit it again. Call get_task_result with task_id "task-1": it asks the router for the job. '
+        f"billed all the same. (Job {key}.) Do not submit again for this video. "
+        'Call get_task_result with task_id "task-1": it asks api.myrouter.ai for the job. '
         "Tell the user, who can look for it in the console of api.myrouter.ai."
     )
     assert (told(answer)["state"], told(answer)["task_id"]) == ("uncertain", "task-1")
@@ -731,8 +731,8 @@ async def test_after_an_hour_asleep_the_job_whose_post_is_open_is_not_bought_aga
     (key,) = {key_in(answer) for answer in answers}
     assert {said(answer) for answer in answers} == {
         f"An identical job ({key}) was sent minutes ago and its answer is overdue: it may exist and be billed. "
-        "This call sent nothing. Do not submit the job again. Tell the user, and ask them to look for it in the "
-        "router's console."
+        "This call sent nothing. Do not submit again for this video. Tell the user, and ask them to look for the "
+        "job in the console of api.myrouter.ai before anything else is made."
     }
     assert len(router.posts) == 1
     assert told(found)["task_id"] == "task-1"
@@ -844,7 +844,7 @@ async def test_a_ledger_that_is_busy_for_too_long_lets_nothing_be_sent_late(
                 tasks.start_soon(call)
                 await anyio.sleep(2.5)
                 other.execute("ROLLBACK")
-    assert said(answers[0]) == "This took too long. Nothing was bought: call again."
+    assert said(answers[0]) == "This took too long. Nothing was bought: try again."
     assert router.posts == []
 
 

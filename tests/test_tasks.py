@@ -36,7 +36,7 @@ async def test_a_call_that_becomes_a_task_ends_in_the_answer_of_the_tool(tmp_pat
     assert created.pop("statusMessage") == (
         "Job task-1 is queued. A video takes 0.5-5 minutes. Sent to api.myrouter.ai: dog.png. "
         "Note: The prompt never names `@dog`: a subject that is not named may not appear. "
-        'Call get_task_result with task_id "task-1": it waits. Do not submit again. '
+        'Call get_task_result with task_id "task-1": it waits. Do not submit again for this video. '
         "295 s left in today's allowance."
     )
     assert created == {

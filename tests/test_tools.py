@@ -68,14 +68,14 @@ async def test_two_calls_turn_a_picture_into_a_saved_video(tmp_path: Path, era: 
 
     assert text_of(started) == (
         "Job task-1 is queued. A video takes 0.5-5 minutes. Sent to api.myrouter.ai: fox.png. "
-        'Call get_task_result with task_id "task-1": it waits. Do not submit again. '
+        'Call get_task_result with task_id "task-1": it waits. Do not submit again for this video. '
         "295 s left in today's allowance."
     )
     assert started.structured_content == {
         "task_id": "task-1",
         "state": "queued",
         "next_step": "Sent to api.myrouter.ai: fox.png. "
-        'Call get_task_result with task_id "task-1": it waits. Do not submit again. '
+        'Call get_task_result with task_id "task-1": it waits. Do not submit again for this video. '
         "295 s left in today's allowance.",
     }
     body = json.loads(sent[0].content)
@@ -155,7 +155,7 @@ async def test_an_unknown_argument_is_refused_with_the_nearest_real_name(tmp_pat
     assert result.is_error
     assert text_of(result) == (
         "`wait_second` is not an argument; did you mean `wait_seconds`? "
-        "Nothing was sent or bought: correct this and call again."
+        "Nothing was sent or bought: correct this and try again."
     )
 
 

@@ -97,7 +97,7 @@ async def test_the_end_of_a_wait_is_no_error_and_says_the_last_state(
 
     assert clock.steady() == 45
     assert not answer.is_error
-    next_step = 'Call get_task_result with task_id "task-1": it waits. Do not submit again.'
+    next_step = 'Call get_task_result with task_id "task-1": it waits. Do not submit again for this video.'
     assert said(answer) == f"Job task-1 is processing, 40 %. A video takes 0.5-5 minutes. {next_step}"
     assert told(answer) == {
         "task_id": "task-1",
@@ -426,13 +426,13 @@ async def test_a_failed_job_is_an_error_with_its_reason_and_what_to_change(
 
     assert known.is_error
     assert said(known) == (
-        'Job task-1 failed: "ILLEGAL_PROMPT". The content rules refused the prompt: reword it, then call again.'
+        'Job task-1 failed: "ILLEGAL_PROMPT". The content rules refused the prompt: reword it, then try again.'
     )
     assert told(known) == {
         "task_id": "task-1",
         "state": "failed",
         "reason": "ILLEGAL_PROMPT",
-        "next_step": "The content rules refused the prompt: reword it, then call again.",
+        "next_step": "The content rules refused the prompt: reword it, then try again.",
     }
     assert said(again) == said(known)
     assert other.is_error

@@ -492,6 +492,6 @@ async def test_a_submission_whose_time_ran_out_while_it_paused_is_not_sent(
 
     assert len(router.posts) == 1
     assert said(answers[0]) == (
-        "The time to send this to api.myrouter.ai ran out. Nothing was sent or bought. Call again."
+        "The time to send this to api.myrouter.ai ran out. Nothing was sent or bought. Try again."
     )
     assert rows(ledger) == [("rejected", None)]

@@ -9,17 +9,22 @@
 """
 
 import unicodedata
+from dataclasses import dataclass
 
 __all__ = [
     "REASONS",
+    "Advice",
     "Refused",
     "RefvideoError",
     "Rejected",
     "Unavailable",
     "Uncertain",
     "UnknownTask",
+    "ask_user",
+    "ask_user_for",
     "clean",
     "is_invisible",
+    "wait_for",
 ]
 
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
@@ -37,8 +42,48 @@ def clean(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+@dataclass(frozen=True)
+class Advice:
+    """What to do next, for each of two readers: an agent, who has tools and a user, or that user, who has commands."""
+
+    for_agent: str
+    for_person: str
+
+    def __str__(self) -> str:
+        return self.for_agent
+
+    def __add__(self, more: "Advice | str") -> "Advice":
+        more = _advice(more)
+        return Advice(self.for_agent + more.for_agent, self.for_person + more.for_person)
+
+    def __radd__(self, before: str) -> "Advice":
+        return Advice(before + self.for_agent, before + self.for_person)
+
+    def format(self, **names: str) -> "Advice":
+        return Advice(self.for_agent.format(**names), self.for_person.format(**names))
+
+
+def ask_user(to: str) -> Advice:
+    """Advice about something that only the user can do, such as "check the key."."""
+    return Advice(f"Ask the user to {to}", to[:1].upper() + to[1:])
+
+
+def ask_user_for(what: str) -> Advice:
+    """Advice about something that only the user has, such as "another path."."""
+    return Advice(f"Ask the user for {what}", f"Give {what}")
+
+
+def wait_for(handle: str) -> Advice:
+    """The way to a job that has not ended."""
+    return Advice(f'get_task_result with task_id "{handle}" waits for it', f"refvideo-mcp result {handle} waits for it")
+
+
+def _advice(text: Advice | str) -> Advice:
+    return text if isinstance(text, Advice) else Advice(text, text)
+
+
 class RefvideoError(Exception):
-    """An expected failure. Its text is written for the agent: what happened, then what to do.
+    """An expected failure: what happened, then what to do. As text it is the agent's, `for_person` is the user's.
 
     `reason` is the router's own word for it, where it gave one. `task_id` names the job concerned, if there is one;
     `job` is that job as it stands, set by who knows it.
@@ -46,12 +91,18 @@ class RefvideoError(Exception):
 
     job: object | None = None
 
-    def __init__(self, happened: str, advice: str = "", *, reason: str | None = None, task_id: str | None = None):
-        super().__init__(f"{happened} {advice}".strip())
+    def __init__(
+        self, happened: str, advice: Advice | str = "", *, reason: str | None = None, task_id: str | None = None
+    ):
+        self.advice = _advice(advice)
+        super().__init__(f"{happened} {self.advice.for_agent}".strip())
         self.happened = happened
-        self.advice = advice
         self.reason = reason
         self.task_id = task_id
+
+    @property
+    def for_person(self) -> str:
+        return f"{self.happened} {self.advice.for_person}".strip()
 
 
 class Refused(RefvideoError):
@@ -82,53 +133,57 @@ class Unavailable(RefvideoError):
     retry_after: float | None = None
 
 
-_KEY = (
-    "Ask the user to check MYROUTER_API_KEY: {host} refused it. "
-    "A key belongs to one gateway, which MYROUTER_BASE_URL must name."
+_KEY = ask_user(
+    "check MYROUTER_API_KEY: {host} refused it. A key belongs to one gateway, which MYROUTER_BASE_URL must name."
 )
-_BALANCE = "Ask the user to top up the account at {host}. (Some gateways report a rate limit this way.)"
-_ACCESS = "Ask the user to enable this model for the account in the console of {host}."
-_GATEWAY = (
-    "Ask the user to check MYROUTER_BASE_URL: {host} does not offer VIDU Q2 reference to video under this address."
-)
-UNCERTAIN_ADVICE = (
-    "Do not submit it again. Tell the user, and ask them to look for the job in the console of {host} "
-    "before anything else is made."
+_BALANCE = ask_user("top up the account at {host}. (Some gateways report a rate limit this way.)")
+_ACCESS = ask_user("enable this model for the account in the console of {host}.")
+_GATEWAY = ask_user("check MYROUTER_BASE_URL: {host} does not offer VIDU Q2 reference to video under this address.")
+UNCERTAIN_ADVICE = Advice(
+    "Do not submit again for this video. Tell the user, and ask them to look for the job in the console of {host} "
+    "before anything else is made.",
+    "Do not submit it again. Look for the job in the console of {host} before anything else is made.",
 )
 FINDABLE_ADVICE = (
-    'Do not submit it again. Call get_task_result with task_id "{handle}": it asks the router for the job. '
-    "Tell the user, who can look for it in the console of {host}."
+    "Do not submit again for this video. "
+    + Advice('Call get_task_result with task_id "{handle}"', "Run refvideo-mcp result {handle}")
+    + ": it asks {host} for the job. "
+    + Advice("Tell the user, who can", "You can")
+    + " look for it in the console of {host}."
 )
-_LATER = "Wait a minute, then call once more."
+_LATER = "Wait a minute, then try once more."
 
 # The router's documented reasons: what to do about each.
-REASONS: dict[str, str] = {
-    "INVALID_REQUEST_BODY": "Correct the argument it names and call again.",
-    "IMAGE_FILE_EXCEEDS_MAX_SIZE": "Use a smaller picture file and call again.",
-    "INVALID_IMAGE_FORMAT": "Use PNG, JPEG or WebP pictures and call again.",
-    "IMAGE_EXCEEDS_MAX_RESOLUTION": "Scale the picture down and call again.",
-    "INVALID_IMAGE_SIZE": "Use a picture of at least 128x128 pixels and between 1:4 and 4:1, then call again.",
-    "ILLEGAL_PROMPT": "The content rules refused the prompt: reword it, then call again.",
-    "ILLEGAL_IMAGE_CONTENT": "The content rules refused a picture: use another one, then call again.",
-    "INVALID_AUDIO_FILE": "Leave voice_id out or choose another voice, then call again.",
+REASONS: dict[str, Advice | str] = {
+    "INVALID_REQUEST_BODY": "Correct the argument it names and try again.",
+    "IMAGE_FILE_EXCEEDS_MAX_SIZE": "Use a smaller picture file and try again.",
+    "INVALID_IMAGE_FORMAT": "Use PNG, JPEG or WebP pictures and try again.",
+    "IMAGE_EXCEEDS_MAX_RESOLUTION": "Scale the picture down and try again.",
+    "INVALID_IMAGE_SIZE": "Use a picture of at least 128x128 pixels and between 1:4 and 4:1, then try again.",
+    "ILLEGAL_PROMPT": "The content rules refused the prompt: reword it, then try again.",
+    "ILLEGAL_IMAGE_CONTENT": "The content rules refused a picture: use another one, then try again.",
+    "INVALID_AUDIO_FILE": "Leave voice_id out or choose another voice, then try again.",
     "MISSING_API_KEY": _KEY,
     "BILLING_BALANCE_NOT_ENOUGH": _BALANCE,
     "FAILED_TO_AUTH": _KEY,
     "INVALID_API_KEY": _KEY,
     "NOT_ENOUGH_BALANCE": _BALANCE,
-    "BILLING_AUTH_FAILED": "Ask the user to check billing for the account at {host}.",
+    "BILLING_AUTH_FAILED": ask_user("check billing for the account at {host}."),
     "API_NOT_ALLOWED": _ACCESS,
     "FEATURE_NOT_ALLOWED": _ACCESS,
-    "NEED_REAL_NAME_VERIFY": "Ask the user to verify their identity in the console of {host}.",
+    "NEED_REAL_NAME_VERIFY": Advice(
+        "Ask the user to verify their identity in the console of {host}.",
+        "Verify your identity in the console of {host}.",
+    ),
     "ACCESS_DENY": _ACCESS,
     "TASK_NOT_FOUND": "Check the task_id; a job is visible only to the key that submitted it.",
     "API_NOT_FOUND": _GATEWAY,
     "MODEL_NOT_FOUND": _GATEWAY,
     "RATE_LIMIT_EXCEEDED": _LATER,
     "TOKEN_LIMIT_EXCEEDED": _LATER,
-    "BILLING_FAILED": "The router could not bill the account. " + _LATER,
-    "CREATE_TASK_FAILED": "The router could not create the job. " + _LATER,
-    "GET_RESULT_FAILED": "The router could not read the job. " + _LATER,
+    "BILLING_FAILED": "{host} could not bill the account. " + _LATER,
+    "CREATE_TASK_FAILED": "{host} could not create the job. " + _LATER,
+    "GET_RESULT_FAILED": "{host} could not read the job. " + _LATER,
     "SERVICE_NOT_AVAILABLE": "The service is down for now. " + _LATER,
     "TASK_FAILED": "Change the prompt or the pictures; asking again will not change the outcome.",
 }

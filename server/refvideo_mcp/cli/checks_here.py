@@ -103,7 +103,7 @@ def ledger(settings: Settings) -> Check:
     try:
         found = opened.version()
     except Refused as error:
-        return Check("ledger", False, error.happened, error.advice)
+        return Check("ledger", False, error.happened, error.advice.for_person)
     finally:
         opened.close()
     return Check("ledger", True, f"{where if isinstance(where, Path) else 'a database'}, version {found}")

@@ -61,7 +61,7 @@ def _accepted(router: Router, trouble: RefvideoError | None) -> Check:
         case UnknownTask():  # any web server says 404
             return Check("accepted", False, f"{router.host} is no such router.", "Check MYROUTER_BASE_URL.")
         case Rejected():
-            return Check("accepted", False, trouble.happened, trouble.advice)
+            return Check("accepted", False, trouble.happened, trouble.advice.for_person)
         case _:
             return Check("accepted", False, f"{trouble.happened} So nobody knows.", "Try again in a minute.")
 

@@ -15,7 +15,6 @@ from refvideo_mcp.cli.checks_router import ask_router, gateway, not_asked
 from refvideo_mcp.cli.exit_codes import DONE, FAILED
 from refvideo_mcp.cli.options import add_json_option
 from refvideo_mcp.cli.screen import Screen
-from refvideo_mcp.cli.voice import to_people
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.settings import Settings
 
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     for check in _checks(os.environ):
         checks.append(check)
         if not options.json:
-            told[check.ok](check.name, to_people(f"{check.found} {check.remedy}".rstrip()))
+            told[check.ok](check.name, f"{check.found} {check.remedy}".rstrip())
     all_fine = all(check.ok is not False for check in checks)
     if options.json:
         print(json.dumps({"ok": all_fine, "checks": [_as_json(check) for check in checks]}, indent=2))
@@ -46,7 +45,7 @@ def _checks(environ: Mapping[str, str]) -> Iterator[Check]:
     try:
         settings = Settings.read(environ)
     except Refused as error:
-        yield Check("settings", False, error.happened, error.advice)
+        yield Check("settings", False, error.happened, error.advice.for_person)
         yield here.proxy(environ)
     else:
         yield from _checks_of(settings, environ)
@@ -71,5 +70,5 @@ def _checks_of(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check
 
 
 def _as_json(check: Check) -> dict[str, object]:
-    answer: dict[str, object] = {"name": check.name, "ok": check.ok, "found": to_people(check.found)}
-    return answer | ({"remedy": to_people(check.remedy)} if check.remedy else {})
+    answer: dict[str, object] = {"name": check.name, "ok": check.ok, "found": check.found}
+    return answer | ({"remedy": check.remedy} if check.remedy else {})

@@ -78,7 +78,7 @@ def _call(options: argparse.Namespace) -> GenerateCall:
     arguments = given(options, GenerateCall)
     if options.subjects:
         arguments["subjects"] = subjects_of(options.subjects)
-    call = read_arguments(GenerateCall, arguments)
+    call = read_arguments(GenerateCall, arguments, {name: option for name, (option, _) in WRITTEN.items()})
     subjects = [s.model_copy(update={"images": [from_here(image) for image in s.images]}) for s in call.subjects]
     return call.model_copy(update={"subjects": subjects, "save_to": from_here(call.save_to) if call.save_to else None})
 

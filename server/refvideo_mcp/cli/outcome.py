@@ -11,7 +11,6 @@ from pydantic import BaseModel
 
 from refvideo_mcp.cli.exit_codes import DONE, FAILED, NOT_OVER
 from refvideo_mcp.cli.screen import Screen
-from refvideo_mcp.cli.voice import to_people
 from refvideo_mcp.errors import RefvideoError
 from refvideo_mcp.jobs import answer_of, failure, is_being_saved, is_lost, loss, progress_message
 from refvideo_mcp.ledger import Job
@@ -50,15 +49,15 @@ def print_job(job: Job, screen: Screen, *, as_json: bool, sign: str) -> int:
 
 def print_error(error: RefvideoError, *, as_json: bool) -> None:
     """Say what went wrong; on stdout, too, where a script reads: the job as it stands, or that there is none."""
-    print(f"refvideo-mcp: {to_people(str(error))}", file=sys.stderr)
+    print(f"refvideo-mcp: {error.for_person}", file=sys.stderr)
     if not as_json:
         return
-    next_step = to_people(error.advice)
+    next_step = error.advice.for_person
     if isinstance(error.job, Job):
         print_json(answer_of(error.job, next_step))
         return
     told = {
-        "error": to_people(error.happened),
+        "error": error.happened,
         "reason": error.reason,
         "task_id": error.task_id,
         "next_step": next_step,
@@ -89,17 +88,17 @@ def _outcome(job: Job) -> Outcome:
             until = f"the link dies about {datetime.fromtimestamp(link.expires_at):%H:%M}"
             return Outcome(
                 NOT_OVER if is_being_saved(job) else FAILED if job.not_saved else DONE,
-                f"succeeded{_after(job)}; {until}. {to_people(job.not_saved or '')}".rstrip(),
+                f"succeeded{_after(job)}; {until}. {job.not_saved or ''}".rstrip(),
                 f"refvideo-mcp save {job.handle} --to FOLDER saves it, by a fresh link.",
                 link.url,
             )
         case "failed":
-            error = failure(job, "the router")
-            return Outcome(FAILED, error.happened, to_people(error.advice))
+            error = failure(job, job.gateway)
+            return Outcome(FAILED, error.happened, error.advice.for_person)
         case "submitting":
             return Outcome(
                 NOT_OVER,
-                "the router has not answered the submission yet",
+                f"{job.gateway} has not answered the submission yet",
                 f"Do not submit it again. What became of it: refvideo-mcp result {job.handle}",
             )
         case _:

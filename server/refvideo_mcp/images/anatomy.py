@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Refused, ask_user
 from refvideo_mcp.images import boxes, tiff
 from refvideo_mcp.images.bare import GIF_FRAME, bare, gif_blocks, jpeg_segments, png_chunks, webp_chunks
 from refvideo_mcp.images.kinds import FileKind
@@ -56,7 +56,7 @@ def examined(content: bytes, kind: FileKind, name: str) -> Anatomy:
     except ValueError as error:
         raise Refused(
             f"{name} is a {kind.upper()} picture that consists of too many parts.",
-            "Ask the user to export it again. Nothing was sent.",
+            ask_user("export it again. Nothing was sent."),
         ) from error
 
 
@@ -199,7 +199,7 @@ def _tiff(content: bytes, name: str) -> Anatomy:
 
 
 def _raw(name: str) -> Refused:
-    return Refused(f"{name} is a camera raw file.", "Ask the user to export a JPEG from it. Nothing was sent.")
+    return Refused(f"{name} is a camera raw file.", ask_user("export a JPEG from it. Nothing was sent."))
 
 
 def _boxed(content: bytes, _: str) -> Anatomy:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import anyio.to_thread
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Refused, ask_user
 from refvideo_mcp.extras import how_to_install
 from refvideo_mcp.images.links import checked_link
 
@@ -68,7 +68,7 @@ class Bucket:
         except ImportError:
             raise Refused(
                 "REFVIDEO_MEDIA_STORE is set, but this server cannot upload pictures yet.",
-                f"Ask the user to run {how_to_install('obstore')}. Nothing was sent or bought.",
+                ask_user(f"run {how_to_install('obstore')}. Nothing was sent or bought."),
             ) from None
         try:
             return S3Store(
@@ -108,7 +108,7 @@ class Bucket:
     def _refused(self, why: str) -> Refused:
         return Refused(
             f"The pictures could not be uploaded to {self.name}: {why}.",
-            "Nothing was bought. Ask the user to mend that, then call again.",
+            "Nothing was bought. " + ask_user("mend that, then try again."),
         )
 
 

@@ -3,7 +3,7 @@
 import errno
 import re
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Refused, ask_user
 
 __all__ = ["is_elsewhere", "meant_by_placeholder", "only_in_the_cloud", "placeholder_of"]
 
@@ -34,6 +34,7 @@ def meant_by_placeholder(name: str) -> str | None:
 def only_in_the_cloud(shown: str) -> Refused:
     return Refused(
         f"{shown} is only in the cloud, not on this machine.",
-        "Ask the user to download it there first (iCloud: Download Now; OneDrive: Always keep on this device). "
-        "Nothing was sent.",
+        ask_user(
+            "download it there first (iCloud: Download Now; OneDrive: Always keep on this device). Nothing was sent."
+        ),
     )

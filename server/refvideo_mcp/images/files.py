@@ -49,7 +49,7 @@ def read(path: Path, shown: str) -> bytes:
             parts.append(part)
             left -= len(part)
         if not left:
-            raise Refused(f"{shown} grew while it was read.", "Call again once it is whole. Nothing was sent.")
+            raise Refused(f"{shown} grew while it was read.", "Try again once it is whole. Nothing was sent.")
     return b"".join(parts)
 
 
@@ -141,4 +141,4 @@ def _too_large(shown: str, size: int) -> Refused:
 
 
 def _swapped(shown: str) -> Refused:
-    return Refused(f"{shown} was replaced while it was opened.", "Call again once it stays. Nothing was sent.")
+    return Refused(f"{shown} was replaced while it was opened.", "Try again once it stays. Nothing was sent.")

@@ -4,18 +4,18 @@ import re
 from codecs import getincrementaldecoder
 from typing import Literal
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Advice, Refused, ask_user, ask_user_for
 
 __all__ = ["FileKind", "kind_of_file"]
 
 FileKind = Literal["png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heif"]
 
-_EXPORT = "Ask the user to export it as a JPEG or PNG."
-_RAW = ("a camera raw file", "Ask the user to export a JPEG from it.")
-_FRAME = "Ask the user for one frame of it, saved as a picture."
-_UNPACK = "Ask the user to take the picture out of it."
+_EXPORT = ask_user("export it as a JPEG or PNG.")
+_RAW = ("a camera raw file", ask_user("export a JPEG from it."))
+_FRAME = ask_user_for("one frame of it, saved as a picture.")
+_UNPACK = ask_user("take the picture out of it.")
 _LED = "Use the picture that it leads to."
-_VIDEO, _SOUND = ("a video", _FRAME), ("a sound file", "Ask the user for a picture.")
+_VIDEO, _SOUND = ("a video", _FRAME), ("a sound file", ask_user_for("a picture."))
 _ARCHIVE, _SHORTCUT = ("an archive", _UNPACK), ("a shortcut", _LED)
 
 _PICTURES: tuple[tuple[bytes, FileKind], ...] = (
@@ -76,9 +76,9 @@ _OTHERS = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ("an Office document", _UNPACK)),
     (b"L\0\0\0\x01\x14\x02\0", ("a Windows shortcut", _LED)),
     (b"book\0\0\0\0mark", ("a macOS alias", _LED)),
-    (b"bplist00", ("a macOS property list", "Ask the user for the picture itself.")),
-    (b"\x7fELF", ("a program", "Ask the user for a picture.")),
-    (b"SQLite format 3\0", ("a database", "Ask the user for a picture.")),
+    (b"bplist00", ("a macOS property list", ask_user_for("the picture itself."))),
+    (b"\x7fELF", ("a program", ask_user_for("a picture."))),
+    (b"SQLite format 3\0", ("a database", ask_user_for("a picture."))),
 )
 _BMP_HEADS = {12, 16, 40, 52, 56, 64, 108, 124}
 _AVIF_BRANDS = {b"avif", b"avis"}
@@ -90,11 +90,11 @@ _PAGE = re.compile(r"<!doctype html|<(html|head|body|script|meta|title)[\s>]", r
 _TEXTS = (
     (
         re.compile(r"version https://git-lfs"),
-        ("a Git LFS pointer", "Ask the user to run `git lfs pull` in that project."),
+        ("a Git LFS pointer", ask_user("run `git lfs pull` in that project.")),
     ),
     (
         re.compile(r"[./]*\.git/annex/objects/|/annex/objects/"),
-        ("a git-annex pointer", "Ask the user to run `git annex get` on it."),
+        ("a git-annex pointer", ask_user("run `git annex get` on it.")),
     ),
     (re.compile(r"(\[\{[^\]]*\}\][^\[]*)?\[(InternetShortcut|Desktop Entry)\]"), _SHORTCUT),
     (re.compile(r"data:image/"), ("the text of a data URI", "Give that text itself as the image.")),
@@ -125,7 +125,7 @@ def kind_of_file(content: bytes, name: str) -> FileKind:
         if brand in _HEIF_BRANDS or (others & _HEIF_BRANDS and not others & {b"isom", b"mp41", b"mp42"}):
             return "heif"
     what, way_out = _other(content)
-    raise Refused(f"{name} is {what}.", f"{way_out} Nothing was sent.")
+    raise Refused(f"{name} is {what}.", way_out + " Nothing was sent.")
 
 
 def _size(content: bytes) -> int:
@@ -137,11 +137,11 @@ def _is_raw_tiff(content: bytes) -> bool:
     return _RAW_TIFF.match(content) is not None
 
 
-def _other(content: bytes) -> tuple[str, str]:
+def _other(content: bytes) -> tuple[str, Advice | str]:
     if not content:
-        return "empty", "Ask the user for another file."
+        return "empty", ask_user_for("another file.")
     if content.count(0) == len(content):
-        return "empty: it holds only zeros", "Ask the user to download or copy it again."
+        return "empty: it holds only zeros", ask_user("download or copy it again.")
     if _is_raw_tiff(content):
         return _RAW
     for start, other in _OTHERS:
@@ -160,23 +160,23 @@ def _other(content: bytes) -> tuple[str, str]:
     if content[257:262] == b"ustar":
         return _ARCHIVE
     if b"%PDF-" in content[:1024]:
-        return "a PDF document", "Ask the user to export the page or picture as a JPEG or PNG."
+        return "a PDF document", ask_user("export the page or picture as a JPEG or PNG.")
     text = _of_text(content[:4096])
     if text is None and content[:2] == b"MZ":
-        return "a program", "Ask the user for a picture."
+        return "a program", ask_user_for("a picture.")
     return text or (
         "no picture of a kind that can be read here",
         "Use a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file.",
     )
 
 
-def _of_brand(brand: bytes) -> tuple[str, str]:
+def _of_brand(brand: bytes) -> tuple[str, Advice | str]:
     if brand == b"crx ":
         return _RAW
     return _SOUND if brand in (b"M4A ", b"M4B ", b"M4P ") else _VIDEO
 
 
-def _of_text(start: bytes) -> tuple[str, str] | None:
+def _of_text(start: bytes) -> tuple[str, Advice | str] | None:
     """What kind of text it is; None if it is none."""
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -194,5 +194,5 @@ def _of_text(start: bytes) -> tuple[str, str] | None:
     if drawing and not (page and page.start() < drawing.start()):
         return "an SVG drawing", _EXPORT
     if page:
-        return "a web page", "Ask the user to save the picture itself, not the page around it."
-    return "a text file", "Ask the user for the picture itself."
+        return "a web page", ask_user("save the picture itself, not the page around it.")
+    return "a text file", ask_user_for("the picture itself.")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Refused, ask_user
 from refvideo_mcp.extras import how_to_install
 from refvideo_mcp.images.anatomy import Anatomy, about_colours, examined
 from refvideo_mcp.images.bare import bare
@@ -151,7 +151,7 @@ def _trouble_as_refusal(kind: FileKind, name: str) -> Iterator[None]:
         spelled = "HEIC" if kind == "heif" else kind.upper()
         raise Refused(
             f"{name} is a {spelled} picture that is broken, cut off, or of a rare form.",
-            "Ask the user to download or copy it again, or to export it as a plain JPEG or PNG. Nothing was sent.",
+            ask_user("download or copy it again, or to export it as a plain JPEG or PNG. Nothing was sent."),
         ) from error
 
 
@@ -175,7 +175,7 @@ def _learn_heif(name: str) -> None:
     except ImportError:
         raise Refused(
             f"{name} is a HEIC picture, which this server cannot read yet.",
-            f"Ask the user to run {how_to_install('pillow-heif')}, or use a JPEG or PNG copy. Nothing was sent.",
+            ask_user(f"run {how_to_install('pillow-heif')}, or use a JPEG or PNG copy. Nothing was sent."),
         ) from None
 
 
@@ -185,7 +185,7 @@ def _must_know_avif(name: str) -> None:
     if not features.check("avif"):
         raise Refused(
             f"{name} is an AVIF picture, which this server cannot read.",
-            "Ask the user to export it as a JPEG or PNG. Nothing was sent.",
+            ask_user("export it as a JPEG or PNG. Nothing was sent."),
         )
 
 

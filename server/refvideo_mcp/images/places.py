@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.errors import Advice, Refused, ask_user, ask_user_for, clean
 from refvideo_mcp.images.cloud import is_elsewhere, meant_by_placeholder, only_in_the_cloud, placeholder_of
 from refvideo_mcp.images.files import names_in
 from refvideo_mcp.images.folders import Rule, Standing
@@ -20,7 +20,7 @@ from refvideo_mcp.paths import is_broad, is_drive, real
 
 __all__ = ["FolderNotAllowed", "Place", "find", "folder_to_ask_about", "trouble_as_refusal"]
 
-_ASK = "Ask the user for the right path. Nothing was sent."
+_ASK = ask_user_for("the right path. Nothing was sent.")
 # Folders of the machines that chats run on, where they put what was pasted into them.
 _CHAT = (Path("/mnt/data"), Path("/mnt/user-data"))
 # What clients call their hidden folders for pasted pictures: .gemini-clipboard, .claude/image-cache.
@@ -30,7 +30,7 @@ _PASTED = re.compile(r"clipboard|paste|image-?cache|attachment|screenshot", re.I
 class FolderNotAllowed(Refused):
     """Only the folder rule is in the way: the user may allow `folder`."""
 
-    def __init__(self, happened: str, advice: str, folder: Path):
+    def __init__(self, happened: str, advice: Advice, folder: Path):
         super().__init__(happened, advice)
         self.folder = folder
 
@@ -100,7 +100,7 @@ def trouble_as_refusal(shown: str, *, missing_is_fine: bool = False) -> Iterator
         happened = "was removed or replaced while it was opened" if missing else said.get(error.errno or 0)
         raise Refused(
             f"{shown} {happened or 'cannot be read: ' + clean(error.strerror or 'it failed', 80)}.",
-            "Ask the user for another path. Nothing was sent.",
+            ask_user_for("another path. Nothing was sent."),
         ) from error
 
 
@@ -191,7 +191,7 @@ def _not_allowed(place: Place, rule: Rule) -> Refused:
         case "hidden":
             return Refused(
                 f"{place.shown}{leads} is hidden or in a hidden folder; such files are never sent.",
-                f"Ask the user to copy the picture to {rule.places()}. Nothing was sent.",
+                ask_user(f"copy the picture to {rule.places()}. Nothing was sent."),
             )
         case "system":
             return Refused(f"{place.shown}{leads} is a part of the system, not a picture file.", _ASK)
@@ -205,6 +205,6 @@ def _not_allowed(place: Place, rule: Rule) -> Refused:
             )
             return FolderNotAllowed(
                 f"{place.shown}{leads} is outside the folders that pictures may be sent from.",
-                f"Ask the user to {add}put the picture into {rule.places()}. Nothing was sent.",
+                ask_user(f"{add}put the picture into {rule.places()}. Nothing was sent."),
                 folder,
             )

@@ -6,7 +6,7 @@ import sys
 import unicodedata
 from typing import Literal
 
-from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.errors import Refused, ask_user_for, clean
 from refvideo_mcp.paths import NoPath, is_reserved, meant
 
 __all__ = ["in_the_chat", "kind_of", "path_text"]
@@ -43,7 +43,7 @@ def in_the_chat(source: str) -> Refused:
     """What to say of a picture that its chat alone knows."""
     return Refused(
         f"{clean(source, 200)} is in the chat, not on this machine.",
-        "Ask the user for the picture's path or URL. Nothing was sent.",
+        ask_user_for("the picture's path or URL. Nothing was sent."),
     )
 
 

@@ -3,7 +3,7 @@
 import io
 from collections import defaultdict
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Refused, ask_user
 from refvideo_mcp.images.bare import jpeg_segments
 
 __all__ = ["ended"]
@@ -49,7 +49,7 @@ def ended(content: bytes, name: str) -> tuple[bytes, int]:
 def _cut_off(name: str) -> Refused:
     return Refused(
         f"{name} is a JPEG picture that is cut off: a part of it is missing.",
-        "Ask the user to download or copy it again. Nothing was sent.",
+        ask_user("download or copy it again. Nothing was sent."),
     )
 
 

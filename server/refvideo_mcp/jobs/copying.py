@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from refvideo_mcp.errors import Refused, Unavailable
+from refvideo_mcp.errors import Refused, Unavailable, wait_for
 from refvideo_mcp.jobs.answers import loss
 from refvideo_mcp.jobs.claim import claimed
 from refvideo_mcp.jobs.crew import Crew
@@ -59,7 +59,7 @@ async def _looked_at(crew: Crew, job: Job) -> Job:
     if job.state != "succeeded":
         raise Refused(
             f"Job {job.handle} is {job.state}: there is no video yet.",
-            f'get_task_result with task_id "{job.handle}" waits for it.',
+            wait_for(job.handle) + ".",
         )
     return job
 
@@ -73,8 +73,8 @@ def _not_reached(job: Job, error: NotReached, now: float) -> Unavailable:
         until = f"{datetime.fromtimestamp(link.expires_at, UTC):%H:%M} UTC"
         trouble = Unavailable(
             error.happened,
-            f"The job is not affected: call again in a few minutes, or elsewhere, or open its link in a browser "
-            f'(until {until}): get_task_result with task_id "{job.handle}".',
+            "The job is not affected: try again in a few minutes, or elsewhere, or open its link in a browser "
+            f"(until {until}), which refvideo-mcp result {job.handle} tells.",
         )
     trouble.job = replace(job, not_saved=error.happened)
     return trouble

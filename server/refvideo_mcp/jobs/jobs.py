@@ -165,7 +165,7 @@ class Jobs:
         """
         job = await self._crew.ask(self._crew.ledger.find, self._crew.account, handle)
         if job is None or job.state != "succeeded" or not job.saved_to:
-            raise Refused(f"No video of job {clean(handle, 80)} is saved here.", "get_task_result tells its state.")
+            raise Refused(f"No video of job {clean(handle, 80)} is saved here.", "Its result tells how it stands.")
         return await self._crew.videos.piece(job.saved_to, offset)
 
     async def newest(self, limit: int, states: Sequence[JobState] = ()) -> list[Job]:

@@ -22,7 +22,7 @@ ANSWER_SECONDS = 45.0
 SUBMIT_SECONDS = 120.0
 # Left of the 45 when the POST begins, so that a quick answer to it is not too late.
 LAST_SECONDS = 1.0
-TOO_LATE = ("This took too long.", "Nothing was bought: call again.")
+TOO_LATE = ("This took too long.", "Nothing was bought: try again.")
 
 Done = TypeVar("Done")
 
@@ -67,7 +67,7 @@ class Opening:
             except _NewJob:
                 if not buy:
                     happened = "The job that this call would have joined is answered by now."
-                    raise Refused(happened, "Call again to buy.") from None
+                    raise Refused(happened, "Try again to buy.") from None
         if bucket is not None and uris:
             links = await self.in_time(caller.begun, bucket.links(uris), f"Uploading the pictures to {bucket.name}")
             body = with_links(body, links)
@@ -110,7 +110,7 @@ class Opening:
             if self._seconds_left(caller.begun) < LAST_SECONDS:
                 raise Refused(*TOO_LATE)
             if self._crew.in_flight.ending:
-                raise Refused("This server is about to end.", "Nothing was bought: call again when it is back.")
+                raise Refused("This server is about to end.", "Nothing was bought: try again when it is back.")
             if caller.is_gone:
                 raise Refused("The call was cancelled.", "Nothing was bought.")
             known[:] = jobs

@@ -7,6 +7,7 @@ from refvideo_mcp.errors import (
     FINDABLE_ADVICE,
     REASONS,
     UNCERTAIN_ADVICE,
+    Advice,
     Refused,
     RefvideoError,
     Rejected,
@@ -38,7 +39,7 @@ def bought(watch: Watch, host: str) -> Job:
     return job
 
 
-def _doubtful(job: Job) -> str:
+def _doubtful(job: Job) -> Advice:
     return FINDABLE_ADVICE if job.may_be_found else UNCERTAIN_ADVICE
 
 
@@ -106,7 +107,8 @@ def unknown(host: str, handle: str, newest: Sequence[Job], *, forgets: bool = Fa
         return UnknownTask(
             f"This server's own sandbox does not know the task {clean(handle, 80)}.",
             f"{known} Such a sandbox forgets its jobs when its server ends; some clients start one for every call. "
-            "Tell the user: keep one session open, or run refvideo-mcp sandbox and set MYROUTER_BASE_URL to it.",
+            + Advice("Tell the user: keep", "Keep")
+            + " one session open, or run refvideo-mcp sandbox and set MYROUTER_BASE_URL to it.",
         )
     return UnknownTask(
         f"{host} does not know the task {clean(handle, 80)}.",

@@ -40,4 +40,4 @@ def explained(error: Rejected, body: Mapping[str, Any]) -> Rejected:
     """
     if not (error.about_pictures and inline(body)):
         return error
-    return Rejected(error.happened, f"{error.advice} {WANTS_LINKS}", reason=error.reason)
+    return Rejected(error.happened, error.advice + f" {WANTS_LINKS}", reason=error.reason)

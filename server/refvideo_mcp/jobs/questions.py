@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.errors import Advice, Refused, clean
 from refvideo_mcp.jobs.callers import Caller
 from refvideo_mcp.jobs.jobs import Jobs
 from refvideo_mcp.paths import is_broad
@@ -97,7 +97,8 @@ async def about_buying(
 
 def declined(said: str = "The user said no.") -> Refused:
     """What is answered to whoever asked for it."""
-    return Refused(said, "Nothing was sent or bought. Do not call again unless they ask for it.")
+    bought = "Nothing was sent or bought."
+    return Refused(said, Advice(f"{bought} Do not call again unless they ask for it.", bought))
 
 
 def _named(folder: Path) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import UNCERTAIN_ADVICE, Advice, Refused, wait_for
 from refvideo_mcp.ledger import OPEN, Draft, Job
 
 __all__ = ["DAY_SECONDS", "Limits", "UncertainTwin", "decide", "is_recent", "seconds_left", "twins_of"]
@@ -30,8 +30,7 @@ class UncertainTwin(Refused):
         answer = "its answer is overdue" if is_open else "its answer was lost"
         super().__init__(
             f"An identical job ({twin.key}) was sent minutes ago and {answer}: it may exist and be billed.",
-            "This call sent nothing. Do not submit the job again. Tell the user, and ask them to look for it in the "
-            "router's console.",
+            "This call sent nothing. " + UNCERTAIN_ADVICE.format(host=twin.gateway),
         )
         self.twin = twin
 
@@ -107,15 +106,16 @@ def _check_allowance(draft: Draft, known: Sequence[Job], now: float, limits: Lim
         raise Refused(
             f"The allowance of {limits.seconds_per_day} seconds of video in 24 hours leaves "
             f"{max(0, limits.seconds_per_day - used)}, and this job takes {draft.seconds}. {NOTHING}",
-            f"Tell the user: {_when_free(draft, known, used, limits)}"
-            "the setting REFVIDEO_MAX_SECONDS_PER_DAY raises it.",
+            Advice("Tell the user: ", "")
+            + f"{_when_free(draft, known, used, limits)}the setting REFVIDEO_MAX_SECONDS_PER_DAY raises it.",
         )
     still_open = [job for job in known if job.state in OPEN and now - job.opened_at < OPEN_SECONDS]
     if limits.open_jobs and len(still_open) >= limits.open_jobs:
         raise Refused(
             f"{len(still_open)} jobs are open, and {limits.open_jobs} is the limit. {NOTHING}",
-            f'Wait for one with get_task_result, for example task_id "{still_open[-1].handle}"; '
-            "the setting REFVIDEO_MAX_OPEN_JOBS raises the limit.",
+            "Wait for one of them: "
+            + wait_for(still_open[-1].handle)
+            + "; the setting REFVIDEO_MAX_OPEN_JOBS raises the limit.",
         )
 
 

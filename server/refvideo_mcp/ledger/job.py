@@ -113,6 +113,11 @@ class Job:
         return any(video.expires_at > at for video in self.videos)
 
     @property
+    def gateway(self) -> str:
+        """The host that it was sent to."""
+        return self.account.rpartition("@")[2] or "the service"
+
+    @property
     def prompt(self) -> str | None:
         return self.request.get("prompt") if self.request else None
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
     select,
 )
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Refused, ask_user
 
 __all__ = ["jobs", "migrate"]
 
@@ -76,7 +76,7 @@ def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]
     if found > newest:
         raise Refused(
             f"The ledger was written by a newer refvideo-mcp (its version is {found}, this one reads {newest}).",
-            "Ask the user to update refvideo-mcp. Nothing was sent or bought.",
+            ask_user("update refvideo-mcp. Nothing was sent or bought."),
         )
     for step in steps[found - 1 :]:
         step(connection)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from refvideo_mcp import __version__
-from refvideo_mcp.errors import Rejected, Unavailable, Uncertain
+from refvideo_mcp.errors import Rejected, Unavailable, Uncertain, ask_user
 from refvideo_mcp.proxies import DIRECT
 from refvideo_mcp.router.verdicts import Reply, failed_read, failed_submit, uncertain
 from refvideo_mcp.spec import TaskResult
@@ -29,7 +29,7 @@ SUBMIT_PATH = "/v3/async/vidu-q2-reference2video"
 RESULT_PATH = "/v3/async/task-result"
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 LONGEST_PAUSE_SECONDS = 3600.0
-SETTINGS = "Ask the user to check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
+SETTINGS = ask_user("check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE")
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ class Router:
         """
         limit = min(self._timeouts.submit, seconds if seconds is not None else self._timeouts.submit)
         if limit <= 0:  # this machine slept, or its clock was set
-            raise Rejected(f"The time to send this to {self.host} ran out. Nothing was sent or bought.", "Call again.")
+            raise Rejected(f"The time to send this to {self.host} ran out. Nothing was sent or bought.", "Try again.")
         sent = _Content(body)
         try:
             reply = await self._submitted(sent, limit)
         except _NoClient as error:
-            raise Rejected(f"{error} Nothing was sent or bought.", f"{SETTINGS}, then call again.") from error
+            raise Rejected(f"{error} Nothing was sent or bought.", SETTINGS + ", then try again.") from error
         except Exception as error:
             raise (self._unanswered(error, limit) if sent.has_left else self._unreached(error)) from error
         if reply.ok and reply.task_id:
@@ -110,7 +110,7 @@ class Router:
                 params = {"task_id": task_id}
                 reply = await self._exchange("GET", RESULT_PATH, params=params)
         except _NoClient as error:
-            advice = f"The job is not affected. {SETTINGS}, then ask again."
+            advice = "The job is not affected. " + SETTINGS + ", then ask again."
             raise Unavailable(str(error), advice, task_id=task_id) from error
         except Exception as error:
             raise Unavailable(
@@ -133,7 +133,7 @@ class Router:
         look_at = "Check the network and MYROUTER_BASE_URL" if at_the_router else SETTINGS
         return Rejected(
             f"{self.host} could not be reached ({_fault(error)}). Nothing was sent or bought.",
-            f"{look_at}, then call again.",
+            f"{look_at}, then try again.",
         )
 
     def _unanswered(self, error: Exception, limit: float) -> Uncertain:

@@ -17,6 +17,7 @@ from refvideo_mcp.errors import (
     REASONS,
     UNCERTAIN_ADVICE,
     UNREAD_PICTURES,
+    Advice,
     RefvideoError,
     Rejected,
     Unavailable,
@@ -144,7 +145,8 @@ def failed_read(reply: Reply, task_id: str) -> RefvideoError:
         )
     if reason and reason not in PASSING and not _limited(reply):
         return Rejected(reply.summary, _advice(reason, reply), reason=reply.reason, task_id=task_id)
-    happened, advice = reply.summary, f"The job is not affected: ask again in {_pause(reply)}."
+    happened = reply.summary
+    advice: Advice | str = f"The job is not affected: ask again in {_pause(reply)}."
     if reply.ok:
         happened += " It told nothing about the job."
     if 300 <= reply.status < 400:
@@ -167,7 +169,7 @@ def _pause(reply: Reply) -> str:
     return f"{ceil(reply.retry_after)} s" if reply.retry_after else "a minute"
 
 
-def _advice(reason: str, reply: Reply) -> str:
+def _advice(reason: str, reply: Reply) -> Advice | str:
     if reason in ("RATE_LIMIT_EXCEEDED", "TOKEN_LIMIT_EXCEEDED"):
-        return f"Wait {_pause(reply)}, then call once more."
+        return f"Wait {_pause(reply)}, then try once more."
     return REASONS[reason].format(host=reply.host)

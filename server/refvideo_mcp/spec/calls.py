@@ -26,9 +26,7 @@ def is_handle(text: str) -> bool:
 def _handle(value: str) -> str:
     value = value.strip().strip("\"'`")
     if not is_handle(value):
-        raise ValueError(
-            "must be the id as generate_reference_video returned it; list_reference_videos finds lost ones"
-        )
+        raise ValueError("must be the job's id or key as it was given; the list of jobs has those that were lost")
     return value
 
 

@@ -1,6 +1,6 @@
 """Wrong arguments, in sentences an agent can act on. None of pydantic's wording or links gets through."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -32,8 +32,10 @@ _INJECTED = frozenset(
 )
 
 
-def read_arguments(model: type[Model], raw: dict[str, Any]) -> Model:
+def read_arguments(model: type[Model], raw: dict[str, Any], names: Mapping[str, str] | None = None) -> Model:
     """Validate a tool's raw arguments; what clients add to them for themselves is left out.
+
+    `names` says how the reader writes an argument, where that is not by its own name.
 
     Raises:
         Refused: with every problem at once: the field, what is wrong and the allowed values.
@@ -44,13 +46,13 @@ def read_arguments(model: type[Model], raw: dict[str, Any]) -> Model:
     except ValidationError as error:
         schema = portable_schema(model)
         problems = error.errors(include_url=False, include_context=True)
-        sentences = list(dict.fromkeys(_sentence(problem, schema) for problem in problems))
+        sentences = list(dict.fromkeys(_sentence(problem, schema, names or {}) for problem in problems))
         shown = " ".join(sentences[:8]) + (f" ({len(sentences) - 8} more.)" if len(sentences) > 8 else "")
-        raise Refused(shown, "Nothing was sent or bought: correct this and call again.") from None
+        raise Refused(shown, "Nothing was sent or bought: correct this and try again.") from None
 
 
-def _sentence(problem: Any, schema: dict[str, Any]) -> str:
-    where, field, parent = _place(problem["loc"], schema)
+def _sentence(problem: Any, schema: dict[str, Any], names: Mapping[str, str]) -> str:
+    where, field, parent = _place(problem["loc"], schema, names)
     match problem["type"]:
         case "missing":
             return f"{where} is missing: {field.get('description', 'it is required')}"
@@ -81,14 +83,16 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
     return spelled[near[0]] if near else None
 
 
-def _place(loc: tuple[str | int, ...], schema: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """The field's name as an agent would write it, its schema, and the schema of the object around it."""
+def _place(
+    loc: tuple[str | int, ...], schema: dict[str, Any], names: Mapping[str, str]
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The field's name as the reader would write it, its schema, and the schema of the object around it."""
     where, field, parent = "", schema, schema
     for step in loc:
         if isinstance(step, int):
             where, field = f"{where}[{step}]", field.get("items", {})
         else:
-            where = f"{where}.{clean(step, 60)}" if where else clean(step, 60)
+            where = f"{where}.{clean(step, 60)}" if where else clean(names.get(step, step), 60)
             parent, field = field, field.get("properties", {}).get(step, {})
     return f"`{where}`" if where else "The arguments", field, parent
 

@@ -133,19 +133,21 @@ def _told(job: Job) -> tuple[str, str]:
                 _about_link(job),
             )
         case "failed":
-            error = failure(replace(job, reason=_cut(clean(job.reason or ""), WORDS_OF_OTHERS)), "the router")
-            return error.happened, error.advice
+            error = failure(replace(job, reason=_cut(clean(job.reason or ""), WORDS_OF_OTHERS)), job.gateway)
+            return error.happened, error.advice.for_agent
         case "submitting":
             return (
-                f"The router has not answered the submission yet (idempotency_key {job.key}); it goes on.",
-                f'Call get_task_result with task_id "{job.key}": it waits. Do not submit again.',
+                f"{job.gateway} has not answered the submission yet (idempotency_key {job.key}); it goes on.",
+                f'Call get_task_result with task_id "{job.key}": it waits. Do not submit again for this video.',
             )
         case _:
-            unknown = f' (the router says "{_cut(clean(job.raw_status, 80), FEWEST_WORDS)}")' if job.raw_status else ""
+            unknown = (
+                f' ({job.gateway} says "{_cut(clean(job.raw_status, 80), FEWEST_WORDS)}")' if job.raw_status else ""
+            )
             percent = f", {job.progress_percent} %" if job.progress_percent else ""
             return (
                 f"Job {job.handle} is {job.state}{percent}{unknown}. A video takes 0.5-5 minutes.",
-                f'Call get_task_result with task_id "{job.handle}": it waits. Do not submit again.',
+                f'Call get_task_result with task_id "{job.handle}": it waits. Do not submit again for this video.',
             )
 
 

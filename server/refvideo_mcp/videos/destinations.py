@@ -6,12 +6,15 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from refvideo_mcp.errors import Refused, Unavailable, clean, is_invisible
+from refvideo_mcp.errors import Advice, Refused, Unavailable, clean, is_invisible
 from refvideo_mcp.paths import NoPath, is_broad, is_drive, is_reserved, meant, real, working_folder
 
 __all__ = ["DestinationNotAllowed", "check_still_there", "check_writable", "checked_destination", "folder_and_name"]
 
-_ADVICE = "Ask the user for another place, or leave save_to out. Nothing was sent."
+_ADVICE = Advice(
+    "Ask the user for another place, or leave save_to out. Nothing was sent.",
+    "Give another place, or none. Nothing was sent.",
+)
 _LONGEST_NAME = 200  # bytes; leaves room for " (2)"
 _NO_NAMES = ("on", "off", "yes", "no", "true", "false", "null", "none", "undefined")
 _OTHER_ENDINGS = re.compile(r"\.(mov|m4v|avi|mkv|webm|gif|mpe?g|wmv|flv|mp3|wav|png|jpe?g|webp)", re.IGNORECASE)
@@ -22,11 +25,14 @@ class DestinationNotAllowed(Refused):
 
     def __init__(self, folder: Path):
         super().__init__(
-            f"Videos are not saved in {_shown(folder)} unless the user allows it.",
+            f"Nobody has allowed yet that videos are saved in {_shown(folder)}.",
             # Pictures may be sent from the output folder: a home folder or a disk is none.
             _ADVICE
             if is_broad(folder) or is_drive(folder)
-            else "Ask the user to set REFVIDEO_OUTPUT_DIR to it, or leave save_to out. Nothing was sent.",
+            else Advice(
+                "Ask the user to set REFVIDEO_OUTPUT_DIR to it, or leave save_to out. Nothing was sent.",
+                "Set REFVIDEO_OUTPUT_DIR to it, or give no place. Nothing was sent.",
+            ),
         )
         self.folder = folder
 
@@ -80,13 +86,13 @@ def _spelled(save_to: str, base: Path | None) -> Path:
     try:
         text = meant(save_to)
     except NoPath as error:
-        raise Refused(f"save_to: {clean(save_to, 200)} {clean(str(error), 120)}.", _ADVICE) from None
+        raise Refused(f"{clean(save_to, 200)} {clean(str(error), 120)}.", _ADVICE) from None
     if text.casefold() in _NO_NAMES:
-        raise Refused(f"save_to takes a folder or an .mp4 path, not {text}.", _ADVICE)
+        raise Refused(f"A video is saved in a folder or at an .mp4 path, not at {text}.", _ADVICE)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):  # two letters at least: `C:` is a drive
-        raise Refused("save_to takes a path of this machine, not an address.", _ADVICE)
+        raise Refused("A video is saved at a path of this machine, not at an address.", _ADVICE)
     if any(is_invisible(c) for c in text):
-        raise Refused("save_to holds a line break or another invisible character.", _ADVICE)
+        raise Refused("The place for the video holds a line break or another invisible character.", _ADVICE)
     try:
         path = Path(text).expanduser()
     except RuntimeError:
@@ -94,7 +100,7 @@ def _spelled(save_to: str, base: Path | None) -> Path:
     if _OTHER_ENDINGS.fullmatch(path.suffix):
         raise Refused(f"{clean(path.name, 80)} is no name for the video, which is an .mp4 file.", _ADVICE)
     if any(len(os.fsencode(name)) > _LONGEST_NAME for name in path.parts):
-        raise Refused("save_to holds a name that is too long.", _ADVICE)
+        raise Refused("The place for the video holds a name that is too long.", _ADVICE)
     if is_reserved(path.name):
         raise Refused(f"{clean(path.name, 80)} is the name of a device on Windows.", _ADVICE)
     if path.is_absolute():

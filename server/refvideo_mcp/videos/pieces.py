@@ -32,7 +32,9 @@ def read_piece(file: Path, offset: int) -> Piece:
     """
     name = clean(file.name, 120)
     if not file.is_file():
-        raise Refused(f"{name} is not where it was saved.", "get_task_result saves it again, while the router has it.")
+        raise Refused(
+            f"{name} is not where it was saved.", "Asking for its result saves it again, while there is a link."
+        )
     try:
         with file.open("rb") as video:
             ending = ending_of(video.read(12))
@@ -42,7 +44,7 @@ def read_piece(file: Path, offset: int) -> Piece:
     except OSError as error:
         raise Refused(f"{name} cannot be read: {error.strerror}.") from error
     if ending is None:
-        raise Refused(f"{name} is no video any more.", "get_task_result has a link to it, while the router has it.")
+        raise Refused(f"{name} is no video any more.", "Asking for its result gives a link, while there is one.")
     if size > LARGEST_BYTES:
         raise Refused(f"{name} is too large to be played here ({size / 1e6:.0f} MB).", "Open the file itself.")
     return Piece(content, size, _MEDIA_TYPES[ending])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from refvideo_mcp.errors import Unavailable, clean
+from refvideo_mcp.errors import Unavailable, ask_user, clean
 from refvideo_mcp.videos.destinations import checked_destination, folder_and_name
 from refvideo_mcp.videos.download import download, new_client
 from refvideo_mcp.videos.part import Part
@@ -127,5 +127,5 @@ class Videos:
         except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:  # the environment names what cannot be
             raise Unavailable(
                 "The video could not be fetched: a proxy or certificate setting cannot be used.",
-                "Ask the user to check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE.",
+                ask_user("check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE."),
             ) from error
