@@ -111,6 +111,7 @@ async def test_the_rest_of_the_request_stays_as_the_caller_gave_it(home: Path) -
         r"my\ hero.png",
         "@{home}/project/my hero.png",
         "@./my hero.png",
+        '@"{home}/project/my hero.png"',
         "$HOME/project/my hero.png",
         "${{HOME}}/project/my hero.png",
         "\u202a{home}/project/my hero.png\u200b",

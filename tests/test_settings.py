@@ -181,7 +181,7 @@ def test_folders_are_read_as_all_paths_are(monkeypatch: pytest.MonkeyPatch, text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows writes paths in another way")
-@pytest.mark.parametrize("text", ["/a:/b", "/a, /b", "/a;/b", "/a::/b", "null:/a:/b"])
+@pytest.mark.parametrize("text", ["/a:/b", "/a, /b", "/a;/b", "/a::/b", "null:/a:/b", '["/a", "/b"]'])
 def test_folders_of_pictures_may_be_separated_in_several_ways(text: str) -> None:
     assert Settings.read({"REFVIDEO_IMAGE_DIRS": text}).image_dirs == (Path("/a"), Path("/b"))
 
@@ -216,6 +216,9 @@ def test_a_folder_that_nobody_can_mean_is_none(name: str, text: str, told: str) 
         "https://me:secret@router.example",
         "https://router.example/?key=1",
         "https://router.example:port",
+        "https://[::1",
+        "https://two words.example",
+        "router",
     ],
 )
 def test_an_address_that_would_give_the_key_away_is_refused(text: str) -> None:

@@ -64,8 +64,8 @@ def meant(text: str, *, windows: bool = sys.platform == "win32") -> str:
     Raises:
         NoPath: no path can be.
     """
-    text = unwrapped(text)
-    text = re.sub(r"^@(?=~|\.{0,2}[\\/]|[A-Za-z]:)", "", text)  # as some clients mention files
+    # Some clients mention files as @path and @"path".
+    text = unwrapped(re.sub(r"^@(?=[~\"'`]|\.{0,2}[\\/]|[A-Za-z]:)", "", unwrapped(text)))
     text = _from_uri(text, windows) if text[:5].lower() == "file:" else text
     text = _HOME.sub("~", text, count=1)
     text = _HOME_ON_WINDOWS.sub("~", text, count=1) if windows else text

@@ -146,11 +146,11 @@ def _base_url(text: str) -> str:
     if re.fullmatch(r"([\w-]+(\.[\w-]+)+|localhost|\[[\da-f:]+\])(:\d+)?(/\S*)?", text, re.ASCII):
         host = urlsplit(f"//{text}").hostname or ""
         text = f"{'http' if is_loopback(host) else 'https'}://{text}"
-    url = urlsplit(text)
     try:
+        url = urlsplit(text)
         host, _ = url.hostname or "", url.port
     except ValueError:
-        host = ""
+        url, host = urlsplit(""), ""
     if not host or url.username or url.query or url.fragment or re.search(r"\s", text):
         raise ValueError(f"is not an address such as {DEFAULT_BASE_URL}")
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
@@ -203,6 +203,8 @@ def _folders(text: str) -> tuple[Path, ...]:
         return ()
     if os.pathsep == ":" and re.search(r"(^|[:;])[A-Za-z]:[\\/]", text):
         _path(text)  # which refuses it: a Windows path, whose colon separates nothing
+    if text.startswith("["):
+        text = os.pathsep.join(re.findall(r'"([^"]+)"', text))
     between = r":(?!//)|[;,](?=\s*[/~])" if os.pathsep == ":" else ";"
     return tuple(_path(folder) for folder in re.split(between, text) if not is_nothing(folder))
 
