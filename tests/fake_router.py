@@ -129,7 +129,7 @@ class FakeRouter:
 
 def process(
     router: FakeRouter,
-    database: Path,
+    database: Path | str,
     *,
     mode: str = "auto",
     name: str = "an agent",

@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +28,37 @@ class Postgres:
     def new_place(self) -> str:
         """A URL with a schema of its own, which takes a hundredth of the time of a new database."""
         schema = f"test_{uuid.uuid4().hex}"
-        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres") as connection:
-            connection.execute(f"CREATE SCHEMA {schema}")
+        self.run(f"CREATE SCHEMA {schema}")
         return f"postgresql+psycopg://postgres@/postgres?host={self.folder}&options=-csearch_path%3D{schema}"
+
+    def new_database(self, isolation: str) -> str:
+        """The URL of a database with another default for its transactions."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.run(f"CREATE DATABASE {name}")
+        self.run(f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'")
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+    def run(self, statement: str) -> None:
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
+            connection.execute(statement)
+
+    @contextmanager
+    def frozen(self, *, only_sessions: bool = False) -> Iterator[None]:
+        """Every process of the server stands still, or only those that serve a session now; at the end they go on."""
+        first, *_ = (self.folder / "data" / "postmaster.pid").read_text().split()
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        processes = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+        children = [int(pid) for pid, parent, does in processes if parent == first and "postgres: postgres" in does]
+        still = children if only_sessions else [int(first), *children]
+        assert children
+        for pid in still:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in still:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager

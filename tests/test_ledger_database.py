@@ -31,6 +31,15 @@ def test_the_url_of_a_sqlite_file_is_a_ledger_too(tmp_path: Path, opened: Callab
     assert opened(tmp_path / "state" / "ledger.db").get(job.id) == job
 
 
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_a_url_as_hosters_write_it_is_a_ledger_too(
+    postgres: Postgres, opened: Callable[[Path | str], Ledger], scheme: str
+) -> None:
+    url = postgres.new_place()
+    job = open_job(opened(url.replace("postgresql+psycopg", scheme)))
+    assert opened(url).get(job.id) == job
+
+
 def mark_as_fast(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE refvideo_jobs ADD COLUMN speed VARCHAR(16) DEFAULT 'fast' NOT NULL")
 
@@ -41,17 +50,17 @@ def say_it_in_german(connection: Connection) -> None:
 
 def test_an_older_ledger_is_brought_forward_step_by_step(place: Path | str, ledger: Ledger) -> None:
     job = open_job(ledger)
-    engine = connect(place)
+    database = connect(place)
     try:
-        with engine.begin() as connection:
+        with database.transaction(5) as connection:
             migrate(connection, (mark_as_fast,))
             assert _speed_and_version(connection) == ("fast", 2)
         for _ in range(2):  # the second time there is nothing left to do
-            with engine.begin() as connection:
+            with database.transaction(5) as connection:
                 migrate(connection, (mark_as_fast, say_it_in_german))
                 assert _speed_and_version(connection) == ("schnell", 3)
     finally:
-        engine.dispose()
+        database.close()
     assert ledger.get(job.id) == job
 
 
@@ -66,15 +75,15 @@ def test_a_step_that_fails_leaves_the_ledger_as_it_was(place: Path | str, ledger
         raise RuntimeError("a bug")
 
     job = open_job(ledger)
-    engine = connect(place)
+    database = connect(place)
     try:
-        with pytest.raises(RuntimeError, match="a bug"), engine.begin() as connection:
+        with pytest.raises(RuntimeError, match="a bug"), database.transaction(5) as connection:
             migrate(connection, (mark_as_fast, fail))
-        with engine.begin() as connection:
+        with database.transaction(5) as connection:
             migrate(connection, (mark_as_fast,))
             assert _speed_and_version(connection) == ("fast", 2)
     finally:
-        engine.dispose()
+        database.close()
     assert ledger.get(job.id) == job
 
 
@@ -84,22 +93,22 @@ def test_a_new_ledger_is_of_the_newest_version_without_any_step(place: Path | st
     def never(_: Connection) -> None:
         raise AssertionError
 
-    engine = connect(place)
+    database = connect(place)
     try:
-        with engine.begin() as connection:
+        with database.transaction(5) as connection:
             connection.exec_driver_sql("DROP TABLE refvideo_jobs")
             connection.exec_driver_sql("DROP TABLE refvideo_schema")
             migrate(connection, (never, never))
             assert connection.exec_driver_sql("SELECT version FROM refvideo_schema").scalars().all() == [3]
     finally:
-        engine.dispose()
+        database.close()
 
 
 def test_a_newer_ledger_is_refused(place: Path | str, opened: Callable[[Path | str], Ledger]) -> None:
-    engine = connect(place)
-    with engine.begin() as connection:
+    database = connect(place)
+    with database.transaction(5) as connection:
         connection.exec_driver_sql("UPDATE refvideo_schema SET version = 7")
-    engine.dispose()
+    database.close()
     with pytest.raises(Refused) as refused:
         open_job(opened(place))
     assert str(refused.value) == (

@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 
+from postgres import Postgres
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger import Draft, Job, Ledger
+from refvideo_mcp.ledger.database import BUSY_SECONDS
 
 pytest_plugins = ["ledger_places"]
 
 NOW = 1_800_000_000.0
-PROCESSES = 2
+PROCESSES = 4
 ROUNDS = 25
 
 at_once: Barrier  # each process has its own
@@ -86,6 +88,29 @@ def test_of_several_that_open_at_once_one_opens_and_the_others_join(place: Path 
     first, *others = together(open_unless_known, place)
     assert others == [first] * (PROCESSES - 1)
     assert len(set(first)) == ROUNDS
+
+
+def open_one_key(place: Path | str, at_once: Barrier) -> list[str]:
+    def decide(known: Sequence[Job]) -> Job | Draft:
+        return next((job for job in known if job.key == new.key), new)
+
+    ids = []
+    with closing(Ledger(place)) as ledger:
+        at_once.wait()
+        for _ in range(ROUNDS):
+            new = replace(draft(), key="nightly-render-0001", key_given=True)
+            ids.append(ledger.open(new, decide, NOW, NOW + 120).id)
+    return ids
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_a_key_means_one_job_whatever_the_database_does_by_default(
+    postgres: Postgres, together: Together, isolation: str
+) -> None:
+    """Under another default a transaction sees the rows as they were before it waited for its turn."""
+    ids = [job_id for ids in together(open_one_key, postgres.new_database(isolation)) for job_id in ids]
+    assert len(ids) == PROCESSES * ROUNDS
+    assert len(set(ids)) == 1
 
 
 def open_unless_open(place: Path | str, at_once: Barrier) -> list[tuple[float, float]]:
@@ -203,8 +228,26 @@ def test_a_ledger_that_is_busy_is_waited_for(tmp_path: Path, opened: Callable[[P
         other.execute("UPDATE refvideo_jobs SET state = 'queued'")
         done = threading.Timer(0.1, other.execute, ["COMMIT"])
         done.start()
-        assert ledger.get(job.id) == replace(job, state="queued")
+        assert ledger.update(job.id, add_one) == replace(job, state="queued", progress_percent=1)
         done.join()
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["an open ledger", "a new process"])
+def test_who_reads_waits_for_nobody(tmp_path: Path, opened: Callable[[Path], Ledger], is_open: bool) -> None:
+    ledger = opened(tmp_path / "ledger.db")
+    job = ledger.update(open_job(ledger).id, lambda job: replace(job, task_id="task-1"))
+    assert job is not None
+    reader = ledger if is_open else opened(tmp_path / "ledger.db")
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE refvideo_jobs SET state = 'queued'")
+        begun = time.monotonic()
+        assert reader.get(job.id) == job
+        assert reader.find("ann", "task-1") == job
+        assert reader.newest("ann", 5) == reader.unfinished("ann", 0) == reader.named(job.id) == [job]
+        assert not reader.is_foreign("ann", "task-1")
+        assert reader.untold("ann", set()) == []
+        assert time.monotonic() - begun < BUSY_SECONDS / 2
 
 
 def test_readers_of_a_new_file_are_waited_for(tmp_path: Path, opened: Callable[[Path], Ledger]) -> None:

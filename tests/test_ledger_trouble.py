@@ -1,5 +1,6 @@
 """When the ledger cannot be used: a sentence that says why, before anything is bought, and no harm done."""
 
+import logging
 import os
 import resource
 import sqlite3
@@ -11,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
+import anyio
 import pytest
 from sqlalchemy import Engine, event
 
-from fake_router import FakeRouter, process, said
+from fake_router import FakeRouter, Reply, process, said
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs.draft import draft_of
 from refvideo_mcp.ledger import Draft, Job, Ledger
@@ -24,6 +26,7 @@ pytest_plugins = ["ledger_places"]
 
 NOW = 1_800_000_000.0
 NOTHING = "Nothing was sent: a job that cannot be remembered is not bought."
+KEY_OF_USER = "nightly-render-0001"
 AsLedger = Callable[[Path | str], Ledger]
 
 
@@ -116,7 +119,7 @@ def test_a_damaged_ledger_is_refused_and_left_as_it_was(file: Path, opened: AsLe
     file.write_bytes(content)
     assert refusal(opened(file)) == (
         f"The job ledger ({file}) cannot be used: it is damaged; "
-        f"ask the user to move it away (it was left as it is). {NOTHING}"
+        f"ask the user to move it away, with its -wal and -shm files (it was left as it is). {NOTHING}"
     )
     assert file.read_bytes() == content
 
@@ -262,3 +265,24 @@ async def test_on_a_full_or_read_only_disk_nothing_is_sent(
     assert refused.is_error
     assert said(refused) == f"The job ledger ({file}) cannot be used: {why}. {NOTHING}"
     assert len(router.posts) == 1
+
+
+@pytest.mark.anyio
+async def test_a_task_id_that_cannot_be_written_is_in_the_log_at_once(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be lost with this process."""
+    clock, file = VirtualClock(), small_disk / "ledger.db"
+    router = FakeRouter(clock, submission=Reply(after=5))
+    request = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
+    async with clock.passing(), process(router, file) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.call_tool, "generate_reference_video", request | {"idempotency_key": KEY_OF_USER})
+        await clock.sleep(4)
+        fill(small_disk)
+        await clock.sleep(2)
+        (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+        (small_disk / "holiday.mp4").unlink()
+    assert line == (
+        f"not written down: task task-1 (idempotency_key {KEY_OF_USER}) is queued. "
+        f"The job ledger ({file}) cannot be used: the disk is full; ask the user to free some space."
+    )

@@ -84,12 +84,12 @@ class MortalLedger(Ledger):
     fails = False
 
     @contextmanager
-    def _transaction(self, account: str | None = None) -> Iterator["Connection"]:
+    def _transaction(self, account: str | None = None, **options: Any) -> Iterator["Connection"]:
         if self.dead:
             raise Refused("The process is dead.")
         if self.fails:
             raise Refused("The disk is full.")
-        with super()._transaction(account) as connection:
+        with super()._transaction(account, **options) as connection:
             yield connection
 
 

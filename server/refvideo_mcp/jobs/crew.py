@@ -1,6 +1,9 @@
 """What the following of jobs works with."""
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -23,7 +26,9 @@ T = TypeVar("T")
 MOST_REQUESTS = 20
 MOST_DOWNLOADS = 3
 DISK_THREADS = 4
+LEDGER_THREADS = 4
 BRIEF_SECONDS = 1.0
+TURN_SECONDS = 4.0
 
 
 class Landing:
@@ -82,7 +87,9 @@ class Crew:
     forgets: bool = False
     requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
     downloads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_DOWNLOADS))
-    _ledger_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
+    _ledger_readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LEDGER_THREADS))
+    _ledger_writers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LEDGER_THREADS))
+    _threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(math.inf))
     _disk_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(DISK_THREADS))
 
     def saves(self, job: Job) -> bool:
@@ -100,18 +107,48 @@ class Crew:
         """Run a function of the ledger in a thread of its own: slow pictures must not hold it up.
 
         Raises:
-            Refused: the ledger cannot be used.
+            Refused: the ledger cannot be used, or has no time within seconds.
         """
-        return await anyio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._ledger_threads)
+        async with self._turn(function, TURN_SECONDS):
+            return await anyio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._threads)
+
+    async def ask_within(self, seconds: float, function: Callable[[float], T]) -> T:
+        """The same, where `function` ends by itself within the seconds that it gets: those that are left at its turn.
+
+        Raises:
+            Refused: the ledger cannot be used, or has no time within `seconds`; then `function` was not called.
+        """
+        give_up = time.monotonic() + seconds
+        async with self._turn(function, seconds):
+            return await anyio.to_thread.run_sync(lambda: function(give_up - time.monotonic()), limiter=self._threads)
 
     async def ask_briefly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """The same, for what an answer does not wait for longer than a second; then None.
+        """The same as `ask`, for what an answer does not wait for longer than a second; then None.
 
         Raises:
             Refused: the ledger cannot be used.
         """
         with anyio.move_on_after(BRIEF_SECONDS):
-            return await anyio.to_thread.run_sync(
-                lambda: function(*args, **kwargs), limiter=self._ledger_threads, abandon_on_cancel=True
-            )
+            async with self._turn(function, TURN_SECONDS):
+                return await anyio.to_thread.run_sync(
+                    lambda: function(*args, **kwargs), limiter=self._threads, abandon_on_cancel=True
+                )
         return None
+
+    @asynccontextmanager
+    async def _turn(self, function: Callable[..., object], seconds: float) -> AsyncIterator[None]:
+        """One of a few threads: those that only read do not queue behind those that write, and that may be locked out.
+
+        Raises:
+            Refused: none was free within `seconds`.
+        """
+        limiter = self._ledger_readers if getattr(function, "reads", False) else self._ledger_writers
+        turn = object()
+        with anyio.move_on_after(seconds) as waiting:
+            await limiter.acquire_on_behalf_of(turn)
+        if waiting.cancelled_caught:
+            raise self.ledger.busy()
+        try:
+            yield
+        finally:
+            limiter.release_on_behalf_of(turn)

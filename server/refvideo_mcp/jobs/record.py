@@ -16,6 +16,8 @@ __all__ = ["Record"]
 
 log = logging.getLogger(__name__)
 
+DAY_SECONDS = 24 * 3600.0
+
 
 class Record:
     """`job` is its latest state; `changed` is set, and replaced, at every news of it.
@@ -30,6 +32,7 @@ class Record:
         self._crew = crew
         self._changing = anyio.Lock()
         self._missed: list[Callable[[Job], Job]] = []
+        self._logged = ""
 
     @property
     def is_real(self) -> bool:
@@ -52,6 +55,9 @@ class Record:
         A ledger that fails now must not stop a job that is paid for: what it missed is written with the next change.
         """
         now = self._crew.clock.now()
+        # Jobs that ended a day ago may have been forgotten on purpose. Others are missed where the ledger is another.
+        forgotten = self.job.ended and now - self.job.opened_at > DAY_SECONDS
+        lost = None if forgotten else self.job
 
         def dated(job: Job) -> Job:
             changed = change(job)
@@ -64,17 +70,25 @@ class Record:
                     self.job = await self._crew.ask(self._crew.ledger.adopt, self.job)
                     self.known = True
                 row: Job | None = await self._crew.ask(
-                    self._crew.ledger.update, self.job.id, lambda job: reduce(lambda j, c: c(j), changes, job)
+                    self._crew.ledger.update, self.job.id, lambda job: reduce(lambda j, c: c(j), changes, job), lost
                 )
                 self.job = row or dated(self.job)
                 self._missed.clear()
+                self._logged = ""
             except Refused as error:
-                log.warning("job %s: %s", self.job.handle, error.happened)
                 if self.known:
                     self._missed.append(dated)
                 self.job = dated(self.job)
+                self._log_missing(error)
         if news:
             self.tell()
+
+    def _log_missing(self, error: Refused) -> None:
+        """Say once what is not written down, with all that finds the job again should this process end before."""
+        missing = f"task {self.job.task_id or 'unknown'} (idempotency_key {self.job.key or 'none'}) is {self.job.state}"
+        if missing != self._logged:
+            log.warning("not written down: %s. %s", missing, error.happened)
+            self._logged = missing
 
     async def catch_up(self) -> None:
         """Write what the ledger missed, if it takes it now."""

@@ -125,6 +125,9 @@ class Watch:
         finally:
             self.over, self.posting = True, False
             self.record.tell()
+        while self.record.is_behind:  # nobody asks any longer, and the next process has only the ledger
+            await self._clock.sleep(SLOWEST_POLL_SECONDS)
+            await self.record.catch_up()
 
     async def _follow(self, body: dict[str, Any] | None, retry_until: float) -> None:
         self.trouble = self.save_rests_since = None

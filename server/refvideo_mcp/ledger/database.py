@@ -1,47 +1,40 @@
 """Opening the ledger's database, and saying plainly why it cannot be used."""
 
 import errno
-import os
-import random
-import sqlite3
-import time
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.ledger.schema import migrate
+from refvideo_mcp.ledger.postgresql import PostgresDatabase
+from refvideo_mcp.ledger.sqlite import Moved, SqliteFile
 
-__all__ = ["connect", "trouble"]
+__all__ = ["BUSY_SECONDS", "Database", "Moved", "connect", "trouble"]
 
-BUSY_SECONDS = 10
+BUSY_SECONDS = 8.0
 NOTHING = "Nothing was sent: a job that cannot be remembered is not bought."
 
 
-def connect(where: Path | str) -> Engine:
-    """An engine for a SQLite file or a database URL, its tables brought up to date.
+Database = PostgresDatabase | SqliteFile
+
+
+def connect(where: Path | str, seconds: float = BUSY_SECONDS) -> Database:
+    """A SQLite file or a database by its URL, its tables brought up to date; others are waited for `seconds`.
 
     Raises:
         Refused: the URL is no database's, its driver is missing, or a newer refvideo-mcp wrote the tables.
     """
     url = URL.create("sqlite", database=str(where)) if isinstance(where, Path) else _url(where)
-    is_file = url.get_backend_name() == "sqlite"
-    engine = _sqlite(url) if is_file else _postgresql(url)
+    if url.get_backend_name() == "sqlite":
+        return SqliteFile(url, seconds)
     try:
-        with engine.begin() as connection:
-            if not is_file:  # replicas start together
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7265667669646)")
-            migrate(connection)
-        if is_file:  # only now: a file that is refused stays as it is
-            _switch_to_wal(engine)
-    except BaseException:
-        engine.dispose()
-        raise
-    return engine
+        return PostgresDatabase(url, seconds)
+    except ImportError as error:
+        raise Refused(
+            f"The ledger's database needs the Python package {error.name}, which is not installed.",
+            f"Ask the user to install it beside refvideo-mcp. {NOTHING}",
+        ) from error
 
 
 def _url(text: str) -> URL:
@@ -49,6 +42,8 @@ def _url(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError):  # they quote the URL, which may hold a password
         url = URL.create("unreadable")
+    if url.drivername in ("postgres", "postgresql"):  # as hosters write it; SQLAlchemy would take an older driver
+        url = url.set(drivername="postgresql+psycopg")
     file = url.database or ""
     if url.drivername.partition("+")[0] == "postgresql" or (
         url.drivername == "sqlite" and file and not file.startswith((":memory:", "file:"))
@@ -58,56 +53,6 @@ def _url(text: str) -> URL:
         "REFVIDEO_DATABASE_URL is no URL of a PostgreSQL database or of a SQLite file.",
         f"It looks like postgresql+psycopg://user:password@host/name or sqlite:////folder/ledger.db. {NOTHING}",
     )
-
-
-def _postgresql(url: URL) -> Engine:
-    try:
-        return create_engine(
-            url,
-            hide_parameters=True,  # they hold prompts and presigned links
-            pool_pre_ping=True,
-            pool_size=4,
-            connect_args={"connect_timeout": BUSY_SECONDS},
-        )
-    except ImportError as error:
-        raise Refused(
-            f"The ledger's database needs the Python package {error.name}, which is not installed.",
-            f"Ask the user to install it beside refvideo-mcp. {NOTHING}",
-        ) from error
-
-
-def _sqlite(url: URL) -> Engine:
-    path = Path(url.database or "")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS}, pool_size=4)
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # the driver would start transactions too late
-        connection.execute("PRAGMA synchronous=FULL")  # an accepted job must survive a power cut
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        # A transaction that reads first and writes later would fail if another process wrote in between.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _switch_to_wal(engine: Engine) -> None:
-    """Keep the file's changes in a log beside it. SQLite does not wait for this switch as it does for a transaction."""
-    give_up = time.monotonic() + BUSY_SECONDS
-    with closing(engine.raw_connection()) as connection:
-        while True:
-            try:
-                connection.cursor().execute("PRAGMA journal_mode=WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if _code(error) != "SQLITE_BUSY" or time.monotonic() > give_up:
-                    raise
-            time.sleep(random.uniform(0.005, 0.02))
 
 
 # What is wrong and what to do, by the codes of SQLite, the operating system and PostgreSQL.
@@ -124,8 +69,14 @@ _REMEDIES = {
     ),
     ("SQLITE_BUSY", "SQLITE_LOCKED", "55P03"): "another program holds it locked; try again in a minute",
     ("SQLITE_IOERR", "EIO"): "the disk is full or reports errors; ask the user to check it",
-    ("SQLITE_CORRUPT", "ValueError"): "it is damaged; ask the user to move it away (it was left as it is)",
+    ("SQLITE_CORRUPT", "ValueError"): (
+        "it is damaged; ask the user to move it away, with its -wal and -shm files (it was left as it is)"
+    ),
     ("SQLITE_NOTADB",): "the file is no ledger; ask the user to move it away (it was left as it is)",
+    ("TimeoutError", "57014", "57P01", "57P03", "25P03"): (
+        "another program holds it locked, or it hangs; try again in a minute"
+    ),
+    ("Moved",): "its file was moved away again and again; try again in a minute",
     ("",): "it cannot be reached or refuses the login; ask the user to check REFVIDEO_DATABASE_URL",
 }
 
@@ -143,8 +94,8 @@ def trouble(where: Path | str, error: Exception, shows_path: bool = True) -> Ref
 def _code(error: Exception) -> str:
     """What went wrong, in the words of whoever noticed; "" where a database did not even answer."""
     cause = getattr(error, "orig", None) or error
-    if isinstance(cause, OSError):
-        return errno.errorcode.get(cause.errno or 0, type(cause).__name__)
+    if isinstance(cause, OSError) and cause.errno:
+        return errno.errorcode.get(cause.errno, type(cause).__name__)
     if name := getattr(cause, "sqlite_errorname", None):
         return "_".join(name.split("_")[:2])  # SQLITE_IOERR_WRITE is an SQLITE_IOERR
     if isinstance(cause, ValueError):  # a row that is not as it was written

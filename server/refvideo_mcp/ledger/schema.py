@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from refvideo_mcp.errors import Refused, ask_user
 
-__all__ = ["jobs", "migrate"]
+__all__ = ["is_current", "jobs", "migrate"]
 
 metadata = MetaData()
 
@@ -59,6 +59,13 @@ version = Table("refvideo_schema", metadata, Column("version", Integer, primary_
 # A new database gets the tables as they are above, and version len(STEPS) + 1. An older one is brought there: step n
 # leads from version n + 1 to n + 2, in SQL of its own, since the tables above change and a released step never does.
 STEPS: tuple[Callable[[Connection], None], ...] = ()
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether there is nothing for `migrate` to do, found out without writing."""
+    if not inspect(connection).has_table(version.name):
+        return False
+    return bool(connection.execute(select(version.c.version)).scalar_one() == len(STEPS) + 1)
 
 
 def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]] = STEPS) -> None:

@@ -1,18 +1,21 @@
 """The job store: SQLAlchemy Core over SQLite or PostgreSQL. Every function blocks; callers run it in a thread."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger.job import ENDED, OPEN, Draft, Job, Video
 from refvideo_mcp.spec import JobState
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Engine, Row
+    from sqlalchemy import ColumnElement, Connection, Row
+
+    from refvideo_mcp.ledger.database import Database
 
 __all__ = ["Ledger"]
 
@@ -30,24 +33,43 @@ _ANSWER = (
     "expired_at",
 )
 _COLUMNS = tuple(f.name for f in fields(Job) if f.name not in _ANSWER)
+IN_VAIN_SECONDS = 1.0  # one call asks several times, and shall not wait each time for a ledger that hangs
+UNSENT = "The ledger took too long to remember it, so nothing was sent."
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _reads(function: Function) -> Function:
+    """Mark a function that never waits for those that write."""
+    function.reads = True  # type: ignore[attr-defined]
+    return function
 
 
 class Ledger:
     """What was submitted, by whom, and what became of it.
 
     `where` is a SQLite file or a database URL. Nothing is opened before the first call. Every function raises Refused
-    when the ledger cannot be read or written; nothing is ever overwritten to mend that.
+    when the ledger cannot be read or written, after some 10 s at most; nothing is ever overwritten to mend that. A file
+    that is moved or deleted is left for the one at its path, which is made if there is none.
     """
 
     def __init__(self, where: Path | str, *, shows_path: bool = True):
         self._where = where
         self._shows_path = shows_path
-        self._engine: Engine | None = None
+        self._database: Database | None = None
         self._opening = threading.Lock()
+        self._in_vain: dict[bool, tuple[float, Exception]] = {}  # when those that read, or write, last waited in vain
+        self._unsent: dict[str, str] = {}  # id → account of rows that may appear though their callers gave up
 
     def close(self) -> None:
-        if self._engine is not None:
-            self._engine.dispose()
+        if self._database is not None:
+            self._database.close()
+
+    def busy(self) -> Refused:
+        """The error for a caller that could not wait until it is its turn."""
+        from refvideo_mcp.ledger.database import trouble
+
+        return trouble(self._where, TimeoutError(), self._shows_path)
 
     def version(self) -> int:
         """The version of its tables, which are brought up to date by opening it."""
@@ -59,35 +81,52 @@ class Ledger:
             return int(connection.execute(select(version.c.version)).scalar_one())
 
     def open(
-        self, draft: Draft, decide: Callable[[Sequence[Job]], Job | Draft], now: float, submit_deadline: float
+        self,
+        draft: Draft,
+        decide: Callable[[Sequence[Job]], Job | Draft],
+        now: float,
+        submit_deadline: float,
+        within: float = float("inf"),
     ) -> Job:
         """Remember a new job before it is sent, or return the one that `decide` finds it to be.
 
         `decide` gets the account's jobs of the last 24 hours, newest first. It returns a job to join, or the draft to
-        open, or raises to refuse. No other process opens a job of this account in between.
+        open, or raises to refuse. No other process opens a job of this account in between. A job that is not
+        remembered `within` so many seconds is refused: should its row appear all the same, it becomes `rejected`.
         """
         from refvideo_mcp.ledger.schema import jobs
 
-        refusal: Refused | None = None
-        with self._transaction(draft.account) as connection:
-            recent = jobs.c.opened_at > now - DAY_SECONDS
-            found = self._select(connection, jobs.c.account == draft.account, recent)
-            known = [job.at(now) for job in found]
-            for before, job in zip(found, known, strict=True):
-                if job is not before:  # seen uncertain for the first time: that stays, though the call be refused
-                    connection.execute(jobs.update().where(jobs.c.id == job.id).values(_values(job)))
-            try:
-                chosen = decide(known)
-            except Refused as error:
-                refusal = error
-            else:
-                if isinstance(chosen, Job):
-                    return chosen
-                taken = {f.name: getattr(chosen, f.name) for f in fields(Draft)}
-                job = Job(**taken, opened_at=now, changed_at=now, submit_deadline=submit_deadline)
-                connection.execute(jobs.insert().values(_values(job)))
-                return job
-        raise refusal
+        give_up = time.monotonic() + within
+        new: Job | None = None
+        try:
+            with self._transaction(draft.account, within=within) as connection:
+                recent = jobs.c.opened_at > now - DAY_SECONDS
+                found = self._select(connection, jobs.c.account == draft.account, recent)
+                known = [job.at(now) for job in found]
+                for before, job in zip(found, known, strict=True):
+                    if job is not before:  # seen uncertain for the first time: that stays, though the call be refused
+                        connection.execute(jobs.update().where(jobs.c.id == job.id).values(_values(job)))
+                chosen: Job | Draft | Refused
+                try:
+                    chosen = decide(known)
+                except Refused as error:
+                    chosen = error
+                if isinstance(chosen, Draft):
+                    taken = {f.name: getattr(chosen, f.name) for f in fields(Draft)}
+                    chosen = new = Job(**taken, opened_at=now, changed_at=now, submit_deadline=submit_deadline)
+                    connection.execute(jobs.insert().values(_values(new)))
+        except BaseException:
+            if new is not None:
+                self._unsent[new.id] = new.account
+            raise
+        if isinstance(chosen, Refused):
+            raise chosen
+        if new is not None and time.monotonic() > give_up:  # the disk took its time
+            self._unsent[new.id] = new.account
+            with suppress(Refused), self._transaction():
+                pass  # rejects it
+            raise self.busy()
+        return chosen
 
     def adopt(self, job: Job) -> Job:
         """Remember a job that was submitted elsewhere; the known one, if it is known by now."""
@@ -100,17 +139,22 @@ class Ledger:
             connection.execute(jobs.insert().values(_values(job)))
             return job
 
-    def update(self, job_id: str, change: Callable[[Job], Job]) -> Job | None:
+    def update(self, job_id: str, change: Callable[[Job], Job], lost: Job | None = None) -> Job | None:
         """Change one job, and return it as it is then; None if it was forgotten.
 
-        `change` sees the job as it is now, whatever other processes did to it.
+        `change` sees the job as it is now, whatever other processes did to it. A job that cannot have been forgotten
+        is given as `lost`, too: where its row is missing, because the ledger is another by now, it is made again.
         """
         from refvideo_mcp.ledger.schema import jobs
 
         with self._transaction() as connection:
             found = self._select(connection, jobs.c.id == job_id, lock=True)
             if not found:
-                return None
+                if lost is None:
+                    return None
+                job = change(lost)
+                connection.execute(jobs.insert().values(_values(job)))
+                return job
             job = change(found[0])
             if job != found[0]:
                 connection.execute(jobs.update().where(jobs.c.id == job_id).values(_values(job)))
@@ -120,46 +164,52 @@ class Ledger:
         """Let a job be sent again: it gives up its key. It still counts in the allowance."""
         self.update(job_id, lambda job: replace(job, released=True))
 
+    @_reads
     def get(self, job_id: str) -> Job | None:
         from refvideo_mcp.ledger.schema import jobs
 
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             return next(iter(self._select(connection, jobs.c.id == job_id)), None)
 
+    @_reads
     def find(self, account: str, handle: str) -> Job | None:
         """The account's job with this task id, else the one that holds this key or was the last to give it up."""
         from refvideo_mcp.ledger.schema import jobs
 
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             for column in (jobs.c.task_id, jobs.c.key):
                 if found := self._select(connection, jobs.c.account == account, column == handle):
                     return next((job for job in found if job.holds_key), found[0])
             return None
 
+    @_reads
     def named(self, name: str) -> list[Job]:
         """Jobs of any account with this key or id: for the person at this machine, not for agents."""
         from sqlalchemy import or_
 
         from refvideo_mcp.ledger.schema import jobs
 
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             return self._select(connection, or_(jobs.c.key == name, jobs.c.id == name))
 
+    @_reads
     def is_foreign(self, account: str, task_id: str) -> bool:
         """Whether the task is another account's."""
         from refvideo_mcp.ledger.schema import jobs
 
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             return bool(self._select(connection, jobs.c.task_id == task_id, jobs.c.account != account, limit=1))
 
+    @_reads
     def newest(self, account: str, limit: int, states: Sequence[JobState] = (), now: float = 0.0) -> list[Job]:
         """The account's jobs, newest first; with states, those that are in one of them at `now`."""
         from refvideo_mcp.ledger.schema import jobs
 
         wanted = [jobs.c.account == account] + ([_state_at(now).in_(states)] if states else [])
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             return self._select(connection, *wanted, limit=limit)
 
+    @_reads
     def unfinished(self, account: str, since: float) -> list[Job]:
         """Jobs opened after `since` that have not ended, may be found, or have a video that nobody has saved.
 
@@ -172,7 +222,7 @@ class Ledger:
         unsaved = and_(jobs.c.state == "succeeded", jobs.c.saved_to.is_(None))
         may_be_found = and_(jobs.c.state == "uncertain", jobs.c.task_id.is_not(None))
         open_or_unsaved = or_(jobs.c.state.in_(OPEN), unsaved, may_be_found)
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             return self._select(connection, jobs.c.account == account, jobs.c.opened_at > since, open_or_unsaved)
 
     def claim(self, job_id: str, column: str, now: float, free_before: float, value: float) -> bool:
@@ -195,11 +245,18 @@ class Ledger:
         """Videos that were finished while nobody asked, each returned once."""
         from refvideo_mcp.ledger.schema import jobs
 
-        unseen = (jobs.c.account == account, jobs.c.state == "succeeded", jobs.c.told.is_(False))
+        unseen = (
+            jobs.c.account == account,
+            jobs.c.state == "succeeded",
+            jobs.c.told.is_(False),
+            jobs.c.id.not_in(except_ids),
+        )
+        with self._transaction(reads=True) as connection:  # most often there are none: nobody is waited for
+            if not self._select(connection, *unseen, limit=1):
+                return []
         with self._transaction() as connection:
-            found = self._select(connection, *unseen, jobs.c.id.not_in(except_ids), lock=True)
-            if found:
-                connection.execute(jobs.update().where(jobs.c.id.in_([job.id for job in found])).values(told=True))
+            found = self._select(connection, *unseen, lock=True)
+            connection.execute(jobs.update().where(jobs.c.id.in_([job.id for job in found])).values(told=True))
             return found
 
     def forget(self, before: float) -> int:
@@ -224,26 +281,77 @@ class Ledger:
         except ValueError as error:  # no JSON where there should be: SQLite does not notice every damage
             raise trouble(self._where, error, self._shows_path) from error
 
+    def _reject_unsent(self, connection: "Connection", database: "Database") -> list[str]:
+        """Mark the rows whose callers gave up: they look like jobs, but nothing was sent. Those that are dealt with."""
+        from refvideo_mcp.ledger.schema import jobs
+
+        dealt_with = []
+        for job_id, account in list(self._unsent.items()):
+            is_settled = database.is_settled(account, connection)  # asked first: a row may appear until then
+            found = self._select(connection, jobs.c.id == job_id, jobs.c.state == "submitting", lock=True)
+            for job in found:
+                rejected = _values(replace(job, state="rejected", reason=UNSENT))
+                connection.execute(jobs.update().where(jobs.c.id == job_id).values(rejected))
+            if found or is_settled:
+                dealt_with.append(job_id)
+        return dealt_with
+
     @contextmanager
-    def _transaction(self, account: str | None = None) -> Iterator["Connection"]:
-        """One transaction; with an account, alone among those that open its jobs."""
+    def _transaction(
+        self, account: str | None = None, *, reads: bool = False, within: float = float("inf")
+    ) -> Iterator["Connection"]:
+        """One transaction; with an account, alone among those that open its jobs. One that `reads` waits for none."""
         import sqlite3
 
-        from sqlalchemy import text
         from sqlalchemy.exc import SQLAlchemyError
 
-        from refvideo_mcp.ledger.database import connect, trouble
+        from refvideo_mcp.ledger.database import BUSY_SECONDS, Moved, trouble
 
+        reads = reads and not self._unsent
+        begun = time.monotonic()
+        for kind in {reads or account is not None, True}:  # where even readers wait, all do; who opens a job tries anew
+            at, trouble_then = self._in_vain.get(kind, (0.0, None))
+            if trouble_then and begun - at < IN_VAIN_SECONDS:
+                raise trouble(self._where, trouble_then, self._shows_path)
+        give_up = begun + min(within, BUSY_SECONDS)
         try:
-            with self._opening:
-                if self._engine is None:
-                    self._engine = connect(self._where)
-            with self._engine.begin() as connection:
-                if account is not None and connection.dialect.name == "postgresql":
-                    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:account))"), {"account": account})
+            with ExitStack() as stack:
+                for is_last in (False, True):
+                    database = self._connected(give_up - time.monotonic())
+                    try:
+                        left = give_up - time.monotonic()
+                        connection = stack.enter_context(database.transaction(left, reads=reads, alone=account))
+                        break
+                    except Moved:
+                        self._leave(database)
+                        if is_last:
+                            raise
+                dealt_with = self._reject_unsent(connection, database)
                 yield connection
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            for job_id in dealt_with:
+                self._unsent.pop(job_id, None)
+        except (SQLAlchemyError, sqlite3.Error, OSError, Moved) as error:
+            if time.monotonic() - begun > IN_VAIN_SECONDS:
+                self._in_vain[reads] = time.monotonic(), error
             raise trouble(self._where, error, self._shows_path) from error
+
+    def _connected(self, seconds: float) -> "Database":
+        from refvideo_mcp.ledger.database import connect
+
+        if not self._opening.acquire(timeout=max(0.0, seconds)):
+            raise TimeoutError
+        try:
+            if self._database is None:
+                self._database = connect(self._where, seconds)
+            return self._database
+        finally:
+            self._opening.release()
+
+    def _leave(self, database: "Database") -> None:
+        with self._opening:
+            if self._database is database:
+                self._database = None
+                database.leave()
 
 
 def _state_at(now: float) -> "ColumnElement[str]":

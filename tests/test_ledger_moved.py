@@ -1,0 +1,178 @@
+"""The ledger's file is moved away, deleted or replaced while servers run: no job goes into a file without a name."""
+
+import multiprocessing
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp_types import CallToolResult
+
+from fake_router import FakeRouter, Reply, process, told
+from refvideo_mcp.errors import Refused
+from refvideo_mcp.ledger import Draft, Job, Ledger
+from virtual_time import VirtualClock
+
+pytest_plugins = ["ledger_places"]
+
+NOW = 1_800_000_000.0
+AsLedger = Callable[[Path | str], Ledger]
+
+
+def open_job(ledger: Ledger) -> Job:
+    draft = Draft("ann", {"prompt": "@1 waves"}, "fingerprint", "pictures", 5)
+    return ledger.open(draft, lambda known: draft, NOW, NOW + 120)
+
+
+def ids(ledger: Ledger) -> set[str]:
+    return {job.id for job in ledger.newest("ann", 1000)}
+
+
+def ids_in(file: Path) -> set[str]:
+    """What a file holds by itself, without any log beside it."""
+    with closing(sqlite3.connect(f"file:{file}?immutable=1", uri=True)) as database:
+        return {row[0] for row in database.execute("SELECT id FROM refvideo_jobs")}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "ledger.db"
+
+
+def delete_alone(file: Path) -> None:
+    file.unlink()
+
+
+def delete_with_logs(file: Path) -> None:
+    for path in file.parent.iterdir():
+        path.unlink()
+
+
+def delete_folder(file: Path) -> None:
+    delete_with_logs(file)
+    file.parent.rmdir()
+
+
+def move_alone(file: Path) -> None:
+    file.rename(file.with_name("old.db"))
+
+
+def move_with_logs(file: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        file.with_name(file.name + suffix).rename(file.with_name("old.db" + suffix))
+
+
+def move_folder(file: Path) -> None:
+    file.parent.rename(file.parent.with_name("old"))
+
+
+HARMS = [delete_alone, delete_with_logs, delete_folder, move_alone, move_with_logs, move_folder]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_the_next_job_goes_into_the_file_at_the_path(
+    file: Path, opened: AsLedger, harm: Callable[[Path], None]
+) -> None:
+    ledger, another = opened(file), opened(file)
+    before = {open_job(ledger).id, open_job(another).id}
+    harm(file)
+    after = {open_job(ledger).id, open_job(another).id, open_job(ledger).id}
+    assert ids(ledger) == ids(another) == after
+    ledger.close()
+    another.close()
+    assert ids_in(file) == after
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    for old in (file.with_name("old.db"), file.parent.with_name("old") / "ledger.db"):
+        if old.exists():
+            assert ids_in(old) == before  # though its log stayed behind
+    assert oct(file.stat().st_mode)[-3:] == "600"
+
+
+def test_another_file_at_the_path_is_the_ledger_from_then_on(file: Path, tmp_path: Path, opened: AsLedger) -> None:
+    ledger = opened(file)
+    open_job(ledger)
+    with closing(Ledger(tmp_path / "backup.db")) as backup:
+        job = open_job(backup)
+    (tmp_path / "backup.db").replace(file)
+    assert ledger.newest("ann", 5) == [job]
+    after = {job.id, open_job(ledger).id}
+    assert ids(ledger) == after
+    ledger.close()
+    assert ids_in(file) == after
+
+
+def test_what_cannot_be_made_again_is_refused(file: Path, opened: AsLedger) -> None:
+    ledger = opened(file)
+    open_job(ledger)
+    move_folder(file)
+    file.parent.write_text("This is a file.")
+    with pytest.raises(Refused, match="it cannot be opened"):
+        open_job(ledger)
+    file.parent.unlink()
+    assert ids(ledger) == set()
+
+
+def keep_opening(file: Path, rounds: int) -> list[str]:
+    found: list[str] = []
+    with closing(Ledger(file)) as ledger:
+        while len(found) < rounds:
+            with suppress(Refused):  # it may have been moved twice during one call
+                found.append(open_job(ledger).id)
+    return found
+
+
+def test_no_row_is_lost_between_several_processes(file: Path, tmp_path: Path) -> None:
+    """They notice at different times, and each finds the logs of the others at the same names."""
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        pool.starmap(keep_opening, [(file, 1)] * 3)
+        running = pool.starmap_async(keep_opening, [(file, 150)] * 3)
+        moved: list[Path] = []
+        while not running.ready():
+            running.wait(0.3)
+            moved.append(tmp_path / f"old-{len(moved)}.db")
+            with suppress(FileNotFoundError):  # nobody has noticed the last time yet
+                file.rename(moved[-1])
+        opened_ids = {job_id for found in running.get() for job_id in found}
+    kept = set[str]()
+    for path in (*moved, file):
+        if path.exists():
+            with closing(sqlite3.connect(path)) as database:
+                assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)], path
+                kept |= {row[0] for row in database.execute("SELECT id FROM refvideo_jobs")}
+    assert opened_ids <= kept
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("harm", HARMS)
+async def test_a_job_that_is_followed_goes_on_in_the_new_file(
+    file: Path, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    clock = VirtualClock()
+    router = FakeRouter(clock, submissions=[Reply(), Reply(after=20)])
+    request = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
+    answers: list[CallToolResult] = []
+    async with clock.passing():
+        async with process(router, file, output_dir=tmp_path / "videos") as client, anyio.create_task_group() as tasks:
+            await client.call_tool("generate_reference_video", request)
+
+            async def call() -> None:
+                answers.append(await client.call_tool("generate_reference_video", request | {"seed": 2}))
+
+            tasks.start_soon(call)
+            await clock.sleep(10)
+            harm(file)
+            await clock.sleep(20)
+            key = told(answers[0])["task_id"]
+            again = await client.call_tool("generate_reference_video", request | {"seed": 3})
+            await clock.sleep(120)
+        async with process(router, file, output_dir=tmp_path / "videos") as client:
+            listed = await client.call_tool("list_reference_videos", {})
+
+    assert (key, told(again)["task_id"]) == ("task-2", "task-3")
+    jobs = told(listed)["jobs"]
+    assert {job["task_id"]: job["state"] for job in jobs} == dict.fromkeys(["task-1", "task-2", "task-3"], "succeeded")
+    assert len(jobs) == 3
+    assert len(list((tmp_path / "videos").glob("*.mp4"))) == len(router.posts) == 3
