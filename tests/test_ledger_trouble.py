@@ -8,16 +8,20 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from mcp_types import CallToolResult
 from sqlalchemy import Engine, event
 
-from fake_router import FakeRouter, Reply, process, said
+from fake_router import FakeRouter, Reply, process, said, told
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.jobs import Clock, opening
 from refvideo_mcp.jobs.draft import draft_of
 from refvideo_mcp.ledger import Draft, Job, Ledger
 from virtual_time import VirtualClock
@@ -226,6 +230,60 @@ def test_a_full_disk_refuses_the_job(
         jobs.extend(open_job(ledger) for _ in range(20))  # some may still fit into what the file holds already
     assert str(refused.value) == f"The job ledger ({file}) cannot be used: {said}. {NOTHING}"
     assert {job.id for job in opened(file).newest("ann", 100)} == {job.id for job in jobs}
+
+
+def test_a_row_that_a_slow_disk_was_too_slow_for_is_rejected(tmp_path: Path, opened: AsLedger) -> None:
+    """Its caller has given up, and sends nothing."""
+
+    def dawdle(_: object) -> None:
+        time.sleep(0.3)
+
+    ledger = opened(tmp_path / "ledger.db")
+    in_time = open_job(ledger)
+    event.listen(Engine, "commit", dawdle)
+    try:
+        draft = Draft("ann", {"prompt": "@1 waves"}, "fingerprint", "pictures", 5)
+        with pytest.raises(Refused, match="another program holds it locked, or it hangs"):
+            ledger.open(draft, lambda known: draft, NOW, NOW + 120, within=0.2)
+    finally:
+        event.remove(Engine, "commit", dawdle)
+    late = ledger.get(draft.id)
+    assert late is not None
+    assert (late.state, late.holds_key) == ("rejected", False)
+    assert ledger.get(in_time.id) == in_time
+
+
+@pytest.mark.anyio
+async def test_calls_on_a_locked_ledger_end_in_time_and_who_only_reads_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "ANSWER_SECONDS", 4.0)  # real seconds: the lock is outside of our clock
+    file, router = tmp_path / "ledger.db", FakeRouter(Clock())
+    request = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
+    answers: dict[str, CallToolResult] = {}
+    async with process(router, file) as client:
+        task_id = told(await client.call_tool("generate_reference_video", request))["task_id"]
+
+        async def call(name: str, tool: str, arguments: Any) -> None:
+            answers[name] = await client.call_tool(tool, arguments)
+
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with anyio.fail_after(4.0 + 4.0):  # the second half is for a loaded machine
+                async with anyio.create_task_group() as tasks:
+                    for seed in range(8):
+                        tasks.start_soon(call, f"buy {seed}", "generate_reference_video", request | {"seed": seed + 1})
+                    await anyio.sleep(0.5)
+                    with anyio.fail_after(2.0):
+                        listed = await client.call_tool("list_reference_videos", {})
+                    assert not [name for name in answers if name.startswith("buy")]
+            other.execute("ROLLBACK")
+        again = await client.call_tool("generate_reference_video", request | {"seed": 9})
+    assert [job["task_id"] for job in told(listed)["jobs"]] == [task_id]
+    assert len(answers) == 8
+    for answer in answers.values():
+        assert "locked" in said(answer) or "too long" in said(answer)
+    assert told(again)["task_id"] == "task-2"
 
 
 def fill(disk: Path) -> None:

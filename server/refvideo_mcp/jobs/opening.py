@@ -119,7 +119,11 @@ class Opening:
                 raise _NewJob
             return chosen
 
-        job = await self._crew.ask(self._crew.ledger.open, draft, choose, now, now + SUBMIT_SECONDS)
+        deadline = now + SUBMIT_SECONDS
+        job = await self._crew.ask_within(
+            self._seconds_left(caller.begun) - LAST_SECONDS,
+            lambda seconds: self._crew.ledger.open(draft, choose, now, deadline, seconds),
+        )
         if job.id != draft.id:
             watch = self._watches.of(job)
         else:  # from here on it is sent, whoever hears of it
