@@ -113,21 +113,25 @@ class Watch:
         try:
             while True:
                 try:
-                    return await self._follow(body, retry_until)
+                    await self._follow(body, retry_until)
+                    break
                 except Exception:
                     log.exception("following job %s broke off", self.job.handle)
                 # A bug. It must not end the other watches, nor answer at once whoever waits: they would ask again.
                 body, self.posting = None, False
                 await self._broke_off()
                 if self._clock.steady() - started > GIVE_UP_SECONDS:
-                    return None
+                    break
                 await self._rest(AGAIN_SECONDS, at_least=SLOWEST_POLL_SECONDS)
         finally:
             self.over, self.posting = True, False
             self.record.tell()
         while self.record.is_behind:  # nobody asks any longer, and the next process has only the ledger
             await self._clock.sleep(SLOWEST_POLL_SECONDS)
-            await self.record.catch_up()
+            try:
+                await self.record.catch_up()
+            except Exception:
+                log.exception("writing down job %s broke off", self.job.handle)
 
     async def _follow(self, body: dict[str, Any] | None, retry_until: float) -> None:
         self.trouble = self.save_rests_since = None
