@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp_types import CallToolResult
+from mcp_types import CallToolResult, TextContent
 from playwright.async_api import expect
 
-from fake_router import said
 from marker import KEY
 from player_host import EVERYTHING, ChatApp, Player
 from programs import needs
@@ -145,15 +144,35 @@ async def test_a_failed_job_shows_its_reason(drawn: Path, tmp_path: Path) -> Non
         await player.screenshot("failed")
 
 
+@pytest.mark.parametrize(
+    ("rehearsal", "heading", "note"),
+    [
+        ("NOT_ENOUGH_BALANCE", "Nothing was bought", r"NOT_ENOUGH_BALANCE.* Top up the account at 127\.0\.0\.1"),
+        ("drop-after", "Nobody knows whether this job was bought", r"billed.* Look for the job in the console of 127"),
+    ],
+)
+async def test_a_job_that_may_be_on_the_bill_does_not_look_like_none(
+    drawn: Path, tmp_path: Path, rehearsal: str, heading: str, note: str
+) -> None:
+    """The person who looks at it has no tools and no user."""
+    async with chat(drawn, tmp_path) as app:
+        player = await app.open("generate_reference_video", theme="dark")
+        await start(app, player, order(drawn, rehearsal))
+        await expect(player.frame.get_by_role("heading", name=heading)).to_be_visible()
+        await expect(player.frame.locator("#note")).to_have_text(re.compile(note))
+        await expect(player.frame.locator("#note")).not_to_contain_text(re.compile("the user|task_result|call again"))
+        await player.screenshot("refused")
+
+
 async def test_a_refused_call_says_why(drawn: Path, tmp_path: Path) -> None:
     async with chat(drawn, tmp_path) as app:
         player = await app.open("generate_reference_video", theme="dark")
-        result = await start(app, player, order(drawn, "NOT_ENOUGH_BALANCE"))
-        await expect(player.frame.get_by_role("heading", name="No job to show")).to_be_visible()
-        await expect(player.frame.locator("#note")).to_have_text(said(result))
-        await player.screenshot("refused")
         await player.result(await app.client.call_tool("generate_reference_video", {"prompt": "no subjects"}))
-        await expect(player.frame.locator("#note")).to_contain_text("subjects")
+        await expect(player.frame.get_by_role("heading", name="No job was started")).to_be_visible()
+        await expect(player.frame.locator("#note")).to_contain_text("is missing")
+        broken = CallToolResult(content=[TextContent(type="text", text="Error executing tool")], is_error=True)
+        await player.result(broken)
+        await expect(player.frame.get_by_role("heading", name="The call failed")).to_be_visible()
 
 
 @pytest.mark.parametrize("saved", [True, False], ids=["saved", "not-saved"])

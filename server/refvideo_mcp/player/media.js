@@ -34,7 +34,7 @@ const media = (() => {
     for (;;) {
       const result = await host.call("read_video_piece", { task_id: taskId, offset: read });
       const piece = result.structuredContent;
-      if (result.isError || !piece?.data) throw new Error(text(result) || "The file cannot be read.");
+      if (result.isError || !piece?.data) throw new Error(told(result) || "The file cannot be read.");
       pieces.push(piece.data);
       read += bytes(piece.data);
       onPart(Math.floor((100 * read) / piece.size));
@@ -53,5 +53,10 @@ const media = (() => {
     return words.replace(/^\[sandbox\] /, "");
   }
 
-  return { element, size, file, text };
+  /** The same for whoever looks at the page, where the server has words for them: the text is the agent's. */
+  function told(result) {
+    return result._meta?.["refvideo/job"]?.told ?? text(result);
+  }
+
+  return { element, size, file, text, told };
 })();

@@ -73,20 +73,31 @@ const player = (() => {
     return true;
   }
 
+  /** What an error without a video is called: a job that may be on the bill must not look like none. */
+  function heading(result) {
+    switch (result.structuredContent?.state) {
+      case "uncertain": return "Nobody knows whether this job was bought";
+      case "rejected": return "Nothing was bought";
+      default:
+        if (handle()) return "No news of this job";
+        return result._meta?.["refvideo/job"]?.isRefused ? "No job was started" : "The call failed";
+    }
+  }
+
   /** An answer of one of our tools; `isNews` if the agent has not seen it. */
   function take(result, isNews) {
     const was = job.state;
     if (!learn(result)) {
-      if (was !== "succeeded") trouble(handle() ? "No news of this job" : "No job to show", media.text(result));
+      if (was !== "succeeded") trouble(heading(result), media.told(result));
       return;
     }
-    const advice = result.structuredContent.next_step.replace(/^\[sandbox\] /, "");
+    const words = result._meta?.["refvideo/job"]?.told ?? "";
     job.isStalled = false;
     job.note = undefined;
     if (job.state === "succeeded" && job.url) {
       if (was !== "succeeded") bring();
-    } else if (job.state === "succeeded") trouble("The video has expired", advice);
-    else if (job.state === "failed") trouble("The job failed", `${result.structuredContent.reason}. ${advice}`);
+    } else if (job.state === "succeeded") trouble("The video has expired", words);
+    else if (job.state === "failed") trouble("The job failed", words);
     else {
       job.phase = "working";
       show();
@@ -119,7 +130,7 @@ const player = (() => {
       }
       try {
         const result = await look(seconds < 60 ? 4 : 10);
-        if (!told(result)) throw new Error(media.text(result));
+        if (!told(result)) throw new Error(media.told(result));
         failures = 0;
         take(result, isAnswered);
         if (job.phase !== "working") break;

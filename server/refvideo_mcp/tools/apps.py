@@ -7,14 +7,14 @@ from mcp.server.apps import client_supports_apps
 from mcp_types import CallToolResult, TextContent
 
 from refvideo_mcp.errors import clean
+from refvideo_mcp.jobs import failure, is_lost, loss
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import PieceCall, VideoPiece
-from refvideo_mcp.tools.state import Ctx, state_of
+from refvideo_mcp.tools.state import JOB_FACTS, Ctx, state_of
 
 __all__ = ["is_asked_by_player", "read_video_piece", "with_facts"]
 
 PLAYER_MARK = "refvideo/player"
-JOB_FACTS = "refvideo/job"
 
 
 def is_asked_by_player(ctx: Ctx) -> bool:
@@ -28,8 +28,17 @@ def with_facts(ctx: Ctx, result: CallToolResult, job: Job) -> CallToolResult:
         return result
     # An age, not a time: the clock of the person's device may be another.
     seconds = (job.changed_at if job.ended else state_of(ctx).clock.now()) - job.opened_at
-    facts = {"seconds": round(max(0.0, seconds), 1)} | ({"prompt": clean(job.prompt, 500)} if job.prompt else {})
-    return result.model_copy(update={"meta": {JOB_FACTS: facts}})
+    facts = {"seconds": round(max(0.0, seconds), 1), "prompt": clean(job.prompt or "", 500), "told": _told(job)}
+    return result.model_copy(update={"meta": {JOB_FACTS: {name: fact for name, fact in facts.items() if fact != ""}}})
+
+
+def _told(job: Job) -> str:
+    """Why there is no video, for whoever looks at the page."""
+    if is_lost(job):
+        return f"{loss(job)[:1].upper()}{loss(job)[1:]}."
+    if job.state == "failed":
+        return f"{clean(job.reason or '')}. {failure(job, job.gateway).advice.for_person}"
+    return ""
 
 
 async def read_video_piece(call: PieceCall, ctx: Ctx) -> Annotated[CallToolResult, VideoPiece]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 from mcp import MCPError
+from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
@@ -19,7 +20,7 @@ from refvideo_mcp.jobs import Caller, answer_of
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import SpecModel, portable_schema, read_arguments
 from refvideo_mcp.tools.answers import without_paths
-from refvideo_mcp.tools.state import ServerState, caller_of
+from refvideo_mcp.tools.state import JOB_FACTS, Ctx, caller_of, state_of
 
 __all__ = ["SpecTool", "caller", "last_question"]
 
@@ -88,7 +89,6 @@ class SpecTool(Tool):
         return cls(**fields, spec=spec)
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
-        state: ServerState = context.request_context.lifespan_context
         try:
             call = read_arguments(self.spec, arguments)
             unanswered = Refused(
@@ -100,22 +100,23 @@ class SpecTool(Tool):
                 return await super().run({"call": call}, context, convert_result)
             raise questions.unanswered
         except RefvideoError as error:
-            return _spoken(error, state)
+            return _spoken(error, context)
         except UnexpectedToolError as error:
             if isinstance(error.__cause__, RefvideoError):
-                return _spoken(error.__cause__, state)
+                return _spoken(error.__cause__, context)
             raise
         except ToolError:  # only the SDK raises it: an accepted question came back without what was asked for
             happened = (
                 "The client says that the user accepted the question, but not what they answered: that is no yes."
             )
-            return _spoken(Refused(happened, UNASKED), state)
+            return _spoken(Refused(happened, UNASKED), context)
         except MCPError as error:  # the client's own answer to a question
             happened = f"The client failed at a question of this call ({clean(error.message, 100)})."
-            return _spoken(Refused(happened, UNASKED), state)
+            return _spoken(Refused(happened, UNASKED), context)
 
 
-def _spoken(error: RefvideoError, state: ServerState) -> CallToolResult:
+def _spoken(error: RefvideoError, ctx: Ctx) -> CallToolResult:
+    state = state_of(ctx)
     task_id = clean(error.task_id or "", 80)
     task = f" Job: {task_id}." if task_id and task_id not in str(error) else ""
     text = f"{state.sign}{error}{task}"
@@ -123,4 +124,7 @@ def _spoken(error: RefvideoError, state: ServerState) -> CallToolResult:
     if isinstance(error.job, Job):
         job = error.job if state.shows_paths else without_paths(error.job)
         structure = answer_of(job, text).model_dump(mode="json", exclude_none=True)
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structure, is_error=True)
+    result = CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structure, is_error=True)
+    if client_supports_apps(ctx):
+        result.meta = {JOB_FACTS: {"told": error.for_person, "isRefused": isinstance(error, Refused)}}
+    return result
