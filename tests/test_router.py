@@ -139,7 +139,7 @@ async def test_task_id_is_opaque(task_id: str) -> None:
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
-        return httpx2.Response(200, json=RUNNING)
+        return httpx2.Response(200, json={"task": {"task_id": task_id, "status": "TASK_STATUS_RUNNING"}})
 
     await router(answer).task_result(task_id)
     assert [(r.url.path, r.url.params.multi_items()) for r in seen] == [
@@ -432,6 +432,33 @@ async def test_envelopes_of_other_shapes_are_read_and_made_safe(answer: Any, sum
     error = await submit_error(fake(400, answer))
     assert type(error) is Rejected
     assert error.happened == f"{HOST} answered {summary}. Nothing was bought."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {
+            "task": {"task_id": "t-2", "status": "TASK_STATUS_SUCCEED"},
+            "videos": [{"video_url": "https://cdn.example/v"}],
+        },
+        {"data": {"task": {"task_id": "t-2", "status": "TASK_STATUS_FAILED", "reason": "ILLEGAL_PROMPT"}}},
+        {"task_id": "t-2", "status": "TASK_STATUS_PROCESSING"},
+    ],
+)
+async def test_result_that_names_another_task_is_not_taken_for_this_one(answer: dict[str, Any]) -> None:
+    error = await read_error(fake(200, answer))
+    assert type(error) is Unavailable
+    assert str(error) == f"{HOST} answered about another task (t-2).{ASK_AGAIN}"
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+async def test_video_counts_more_than_any_status(status: int) -> None:
+    answer = {
+        "reason": "TASK_NOT_FOUND",
+        "task": {"task_id": "t-1"},
+        "videos": [{"video_url": "https://cdn.example/v"}],
+    }
+    assert (await router(fake(status, answer)).task_result("t-1")).state == "succeeded"
 
 
 async def test_half_a_character_does_not_cost_the_task() -> None:

@@ -474,6 +474,75 @@ def test_unknown_status_is_not_an_end(status: Any, state: str, raw: str | None) 
     assert (result.state, result.raw_status) == (state, raw)
 
 
+LINK = "https://cdn.example/v.mp4"
+VIDEO = {"video_url": LINK, "video_url_ttl": "600"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"task": {"task_id": "t-1", "status": "TASK_STATUS_SUCCEED"}, "videos": VIDEO},
+        {
+            "task": {"task_id": "t-1", "status": "SUCCESS"},
+            "videos": [{"url": LINK, "video_url_ttl": 600}],
+        },
+        {"task": {"task_id": "t-1", "status": "TASK_STATUS_FAILED", "reason": "x"}, "videos": [VIDEO]},
+        {"task": {"task_id": "t-1", "status": "anything"}, "videos": [VIDEO]},
+        {"task": {"task_id": "t-1"}, "videos": [VIDEO]},
+        {"task": {"task_id": "t-1", "videos": [VIDEO]}},
+        {"task": {"task_id": "t-1", **VIDEO}},
+        {"task": {"task_id": "t-1"}, "data": {"videos": [VIDEO]}},
+        {"task": {"task_id": "t-1"}, "videos": [], "video": VIDEO},
+        {"task_id": "t-1", "status": "succeeded", "videos": [VIDEO]},
+        {"task_id": "t-1", "task_status": "succeed", **VIDEO},
+        {"data": {"task_id": "t-1", "status": "completed", "video": VIDEO}, "code": 0, "message": "ok"},
+    ],
+    ids=str,
+)
+def test_video_is_found_wherever_it_stands_and_is_a_success_whatever_the_status(answer: dict[str, Any]) -> None:
+    result = TaskResult.from_json(answer)
+    (video,) = result.links
+    assert (result.state, result.is_doubtful, result.task.task_id) == ("succeeded", False, "t-1")
+    assert (video.video_url, video.video_url_ttl) == (LINK, 600)
+
+
+@pytest.mark.parametrize("word", ["SUCCEEDED", "SUCCESS", "COMPLETED", "succeed", "Task_Status_Succeed", "success "])
+def test_other_words_for_success_are_understood_and_without_a_video_doubted(word: str) -> None:
+    result = TaskResult.from_json({"task": {"status": word}, "videos": []})
+    assert (result.state, result.is_doubtful, result.raw_status) == ("succeeded", True, None)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("TASK_STATUS_CANCELED", "CANCELLED", "FAILED", "failed", "TIMEOUT", "TASK_STATUS_TIMED_OUT", "time-out"),
+        *("EXPIRED", "ERROR", "REJECTED", "TASK_STATUS_FAILURE"),
+    ],
+)
+def test_what_sounds_failed_and_says_why_is_taken_for_a_failure_in_doubt(word: str) -> None:
+    result = TaskResult.from_json({"task": {"status": word, "reason": "no luck"}})
+    assert (result.state, result.is_doubtful) == ("failed", True)
+    if "FAILED" not in word.upper():
+        without = TaskResult.from_json({"task": {"status": word}})
+        assert (without.state, without.raw_status) == ("processing", word)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ({"status": "TASK_STATUS_PROCESSING"}, "TASK_STATUS_PROCESSING"),
+        ({"status": "FAILED", "reason": "no luck"}, "FAILED"),
+        ({"task_id": "t", "status": "FAILED", "reason": "no luck", "message": "", "code": 0}, "FAILED"),
+        ({"status": "success"}, ""),
+        ({"status": "error", "message": "busy", "reason": "RATE_LIMIT_EXCEEDED", "code": 429}, ""),
+        ({"status": 500, "reason": "busy"}, ""),
+    ],
+    ids=str,
+)
+def test_status_at_the_top_is_a_tasks_unless_it_may_be_an_errors(answer: dict[str, Any], status: str) -> None:
+    assert TaskResult.from_json(answer).task.status == status
+
+
 @pytest.mark.parametrize("nothing", [None, "", 5, {}, [None, 5, "https://cdn.example/v.mp4"], [{}]])
 def test_video_list_without_a_link_is_no_video(nothing: Any) -> None:
     assert TaskResult.from_json(ANSWER | {"videos": nothing}).links == []

@@ -11,6 +11,7 @@ import anyio
 
 from refvideo_mcp.errors import RefvideoError, Rejected, Unavailable, Uncertain, UnknownTask
 from refvideo_mcp.jobs.crew import Crew
+from refvideo_mcp.jobs.doubts import Doubts
 from refvideo_mcp.jobs.pictures import explained
 from refvideo_mcp.jobs.record import Record
 from refvideo_mcp.jobs.saving import LEDGER_POLL_SECONDS, Saving
@@ -61,6 +62,7 @@ class Watch:
         self._crew = crew
         self._clock = crew.clock
         self._hurry = anyio.Event()
+        self._doubts = Doubts()
 
     @property
     def job(self) -> Job:
@@ -271,8 +273,8 @@ class Watch:
             self.trouble = error
         else:
             self.trouble, self.looked_at = None, self._clock.steady()
-            asked_at = self._clock.now()
-            await self.record.change(lambda known: known.after(result, asked_at))
+            asked_at, settled = self._clock.now(), self._doubts.are_settled(result, self._clock.steady())
+            await self.record.change(lambda known: known.after(result, asked_at, settled=settled))
             return
         await self.record.catch_up()
         self.record.tell()

@@ -9,6 +9,7 @@ from refvideo_mcp.spec import JobState, TaskResult, TaskVideo, is_handle
 
 __all__ = ["ENDED", "OPEN", "Draft", "Job", "Video"]
 
+NO_VIDEO = "the router says that it succeeded but gives no video: ask its support"
 OPEN: frozenset[JobState] = frozenset({"submitting", "queued", "processing"})
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "rejected", "uncertain"})
 
@@ -138,13 +139,16 @@ class Job:
             )
         return self
 
-    def after(self, result: TaskResult, asked_at: float) -> "Job":
-        """The job as the router's answer of `asked_at` leaves it. A finished job stays finished."""
-        state = result.state
+    def after(self, result: TaskResult, asked_at: float, *, settled: bool = False) -> "Job":
+        """The job as the router's answer of `asked_at` leaves it. A finished job stays finished.
+
+        An end that is doubtful counts only once it is `settled`: said often enough.
+        """
+        state: JobState = "processing" if result.is_doubtful and not settled else result.state
         links = tuple(self._link(video, asked_at) for video in result.links)
-        reason = (result.task.reason or "no reason given") if state == "failed" else None
+        reason = result.task.reason if result.raw_status or state == "failed" else ""
         if state == "succeeded" and not links:
-            state, reason = "failed", "it ended without a video"
+            state, reason = "failed", NO_VIDEO
         if self.state in ("succeeded", "failed") and state != "succeeded":
             return replace(self, answered_at=asked_at)
         percent = result.task.progress_percent
@@ -155,8 +159,8 @@ class Job:
             answered_at=asked_at,
             progress_percent=None if percent is None else min(percent, 100),
             eta_seconds=result.task.eta or None,
-            raw_status=result.raw_status,
-            reason=reason,
+            raw_status=result.raw_status if state == "processing" else None,
+            reason=None if state == "succeeded" else reason or ("no reason given" if state == "failed" else None),
             seed=result.extra.seed if result.extra.seed is not None else self.seed,
             videos=links,
             expired_at=self.expired_at if links and links[0].first_end <= asked_at else None,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from refvideo_mcp import __version__
-from refvideo_mcp.errors import Rejected, Unavailable, Uncertain, ask_user
+from refvideo_mcp.errors import Rejected, Unavailable, Uncertain, ask_user, clean
 from refvideo_mcp.proxies import DIRECT
 from refvideo_mcp.router.verdicts import Reply, failed_read, failed_submit, uncertain
 from refvideo_mcp.spec import TaskResult
@@ -119,8 +119,12 @@ class Router:
                 task_id=task_id,
             ) from error
         result = TaskResult.from_json(reply.json)
-        if not reply.ok or not result.task.status:
+        if not result.links and not (reply.ok and result.task.status):
             raise failed_read(reply, task_id)
+        if result.task.task_id not in ("", task_id):
+            other = clean(reply.without_secrets(result.task.task_id), 80)
+            happened = f"{self.host} answered about another task ({other})."
+            raise Unavailable(happened, "The job is not affected: ask again in a minute.", task_id=task_id)
         result.task.status = reply.without_secrets(result.task.status)
         result.task.reason = reply.without_secrets(result.task.reason)
         return result

@@ -1,5 +1,6 @@
 """What comes back: the router's answers, read tolerantly, and the one answer shape of our tools."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -19,13 +20,23 @@ LONGEST_LINK = 8000
 # No link lives longer than that: such a number is in milliseconds, or a date.
 LONGEST_LINK_SECONDS = 30 * 24 * 3600
 
+_PREFIX = "TASK_STATUS_"
+# The router's own words, and what others of its family say instead, without the prefix.
 _STATES: dict[str, JobState] = {
-    "TASK_STATUS_QUEUED": "queued",
-    "TASK_STATUS_PROCESSING": "processing",
-    "TASK_STATUS_RUNNING": "processing",
-    "TASK_STATUS_SUCCEED": "succeeded",
-    "TASK_STATUS_FAILED": "failed",
+    "QUEUED": "queued",
+    "PENDING": "queued",
+    "PROCESSING": "processing",
+    "RUNNING": "processing",
+    "IN_PROGRESS": "processing",
+    "SUCCEED": "succeeded",
+    "SUCCEEDED": "succeeded",
+    "SUCCESS": "succeeded",
+    "COMPLETED": "succeeded",
+    "FAILED": "failed",
 }
+_SOUNDS_FAILED = re.compile("FAIL|ERROR|CANCEL|REJECT|EXPIRE|TIME_?OUT|TIMED|ABORT")
+_TASK_FIELDS = {"task_id", "videos", "video", "video_url", "progress_percent"}
+_ERROR_FIELDS = {"code", "message", "error"}
 
 
 def _number(value: Any) -> int | None:
@@ -57,12 +68,23 @@ def _link(value: Any) -> str:
     return "".join(quote(c, errors="replace") if is_invisible(c) or c.isspace() else c for c in link)
 
 
-def _objects(value: Any) -> list[Any]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _videos(value: Any) -> list[Any]:
+    """Videos in a list, or one alone."""
+    items = value if isinstance(value, list) else [value]
+    return [{**item, "video_url": item.get("video_url") or item.get("url")} for item in items if isinstance(item, dict)]
 
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _is_task(body: dict[str, Any]) -> bool:
+    """Whether an answer is itself what others have in `task`, and no error that happens to have a status."""
+    status = body.get("status") or body.get("task_status")
+    if not isinstance(status, str):
+        return False
+    is_plain = "reason" in body and not _ERROR_FIELDS & body.keys()
+    return status.startswith(_PREFIX) or bool(_TASK_FIELDS & body.keys()) or is_plain
 
 
 Number = Annotated[int | None, BeforeValidator(_number)]
@@ -105,25 +127,45 @@ class TaskResult(Answer):
     """The router's answer about a task."""
 
     task: Annotated[Task, BeforeValidator(_object)] = Task()
-    videos: Annotated[list[TaskVideo], BeforeValidator(_objects)] = []
+    videos: Annotated[list[TaskVideo], BeforeValidator(_videos)] = []
     extra: Annotated[Extra, BeforeValidator(_object)] = Extra()
 
     @classmethod
     def from_json(cls, answer: dict[str, Any]) -> "TaskResult":
-        """Read an answer, also one wrapped in `data`."""
+        """Read an answer, also one wrapped in `data`, or without a `task` around what it says of it."""
         inner = answer.get("data")
-        wrapped = isinstance(inner, dict) and not isinstance(answer.get("task"), dict)
-        return cls.model_validate(inner if wrapped else answer)
+        body = inner if isinstance(inner, dict) and not isinstance(answer.get("task"), dict) else answer
+        task = _object(body.get("task")) or (body if _is_task(body) else {})
+        places = (body, task, answer, _object(inner))
+        found = [place.get(name) for place in places for name in ("videos", "video")]
+        found += [place for place in places if place.get("video_url")]
+        status = task.get("status") or task.get("task_status")
+        videos = next((videos for videos in found if videos), None)
+        return cls.model_validate({**body, "task": {**task, "status": status}, "videos": videos})
 
     @property
     def state(self) -> JobState:
-        """An unknown status is not an end: the job goes on as `processing`."""
-        return _STATES.get(self.task.status, "processing")
+        """What it says, or shows: a video is a success whatever the status. An unknown status is no end."""
+        if self.links:
+            return "succeeded"
+        sounds_failed = self.task.reason and _SOUNDS_FAILED.search(self._word)
+        return _STATES.get(self._word, "failed" if sounds_failed else "processing")
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it says that the job has ended in a way that a later answer may well take back."""
+        if self.state == "failed":
+            return self.task.status != _PREFIX + "FAILED"
+        return self.state == "succeeded" and not self.links
 
     @property
     def raw_status(self) -> str | None:
         """The status as sent, where it is none that we know."""
-        return None if self.task.status in _STATES else self.task.status or "(none)"
+        return None if self._word in _STATES else self.task.status or "(none)"
+
+    @property
+    def _word(self) -> str:
+        return "_".join(self.task.status.upper().replace("-", " ").split()).removeprefix(_PREFIX)
 
     @property
     def links(self) -> list[TaskVideo]:

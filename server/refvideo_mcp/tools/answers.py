@@ -31,6 +31,7 @@ MOST_WORDS = 60
 FEWEST_WORDS = 5
 WORDS_OF_OTHERS = 25
 WORDS_OF_NEWS = 4
+WORDS_OF_STATUS = 12
 
 
 async def job_result(
@@ -141,9 +142,8 @@ def _told(job: Job) -> tuple[str, str]:
                 f'Call get_task_result with task_id "{job.key}": it waits. Do not submit again for this video.',
             )
         case _:
-            unknown = (
-                f' ({job.gateway} says "{_cut(clean(job.raw_status, 80), FEWEST_WORDS)}")' if job.raw_status else ""
-            )
+            word = ": ".join(clean(text, 80) for text in (job.raw_status, job.reason) if text)
+            unknown = f' ({job.gateway} says "{_cut(word, WORDS_OF_STATUS)}")' if job.raw_status else ""
             percent = f", {job.progress_percent} %" if job.progress_percent else ""
             return (
                 f"Job {job.handle} is {job.state}{percent}{unknown}. A video takes 0.5-5 minutes.",
