@@ -91,7 +91,7 @@ async def test_an_unknown_status_is_no_end_and_its_reason_is_shown(router: FakeR
         await submit(client)
         answer = await result(client)
     assert not answer.is_error
-    assert 'the router says "TASK_STATUS_PAUSED: the queue is being moved"' in said(answer)
+    assert 'api.myrouter.ai says "TASK_STATUS_PAUSED: the queue is being moved"' in said(answer)
     assert told(answer)["state"] == "processing"
     assert told(answer)["raw_status"] == "TASK_STATUS_PAUSED"
     assert told(answer)["reason"] == "the queue is being moved"
