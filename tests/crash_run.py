@@ -2,17 +2,21 @@
 
 `python tests/crash_run.py --rounds 200`. Several users at once, each with a ledger of their own, share one router. In
 each round a new server checks what the last one left behind, the call that got no answer is repeated, and the next
-job is submitted; then the server is killed. In every second round the first call of a new server is cancelled early
-instead, and repeated at once. Ends with 1, and the random seed to repeat it, if a job was lost or paid for twice.
+job is submitted; then the server is killed. Some are stopped for a moment before, as by a paused container, and some
+lose their ledger's file to somebody who moves it away. In every second round the first call of a new server is
+cancelled early instead, and repeated at once. Ends with 1, and the random seed to repeat it, if a job was lost or paid
+for twice.
 """
 
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,7 @@ from stdio_server import StdioServer
 ANSWER_SECONDS = (0.0, 0.3)  # how long the router thinks about a POST
 LATEST_KILL_SECONDS = 0.5
 LATEST_CANCEL_SECONDS = 0.8
+STOPPED, MOVED = 0.3, 0.2  # how often
 PATIENCE_SECONDS = 1.5  # for a repeated call, which may have to wait for an answer that nobody gets any more
 
 
@@ -38,6 +43,7 @@ class Call:
     made: int = 0
     told: str | None = None
     killed: str = ""  # when, as far as it shows from outside
+    moved: bool = False  # the ledger's file was moved away, and with it what was known of earlier calls
 
 
 @dataclass
@@ -76,16 +82,30 @@ async def play(user: User, url: str, stats: Path, rounds: int) -> None:
             continue
         async with StdioServer.running(user.home, url) as server, Client(server.pipes()) as client:
             await look_back(user, client, stats)
-            call = Call(f"@1 waves, {user.home.name}, round {number}")
+            call = Call(f"@1 waves, {user.home.name}, round {number}", moved=user.dice.random() < MOVED)
             user.calls.append(call)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(make, call, client)
                 await anyio.sleep(user.dice.uniform(0, LATEST_KILL_SECONDS))
+                if user.dice.random() < STOPPED:
+                    server.process.send_signal(signal.SIGSTOP)
+                    await anyio.sleep(user.dice.uniform(0, LATEST_KILL_SECONDS))
+                    server.process.send_signal(signal.SIGCONT)
+                    await anyio.sleep(user.dice.uniform(0, LATEST_KILL_SECONDS))
+                if call.moved:
+                    move_away(server.ledger, number)
+                    await anyio.sleep(user.dice.uniform(0, LATEST_KILL_SECONDS))
                 server.process.kill()
                 await server.ended()
     async with StdioServer.running(user.home, url) as server, Client(server.pipes()) as client:
         await look_back(user, client, stats)
         await look_for_every_job(user, client)
+
+
+def move_away(ledger: Path, number: int) -> None:
+    for end in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            ledger.with_name(f"{ledger.name}{end}").rename(ledger.with_name(f"moved-{number}.db{end}"))
 
 
 async def cancel_early(user: User, url: str, number: int) -> None:
@@ -153,13 +173,14 @@ async def look_for_every_job(user: User, client: Client) -> None:
 
 
 def remembered(user: User, url: str) -> dict[str, list[Job]]:
-    ledger = Ledger(user.home / "state" / "refvideo-mcp" / "ledger.db")
     found: dict[str, list[Job]] = {}
-    try:
-        for job in ledger.newest(f"local@{url.removeprefix('http://')}", 1000):
-            found.setdefault(job.prompt or "", []).append(job.at(time.time()))
-    finally:
-        ledger.close()
+    for file in (user.home / "state" / "refvideo-mcp").glob("*.db"):
+        ledger = Ledger(file)
+        try:
+            for job in ledger.newest(f"local@{url.removeprefix('http://')}", 1000):
+                found.setdefault(job.prompt or "", []).append(job.at(time.time()))
+        finally:
+            ledger.close()
     return found
 
 
@@ -173,6 +194,7 @@ def judge(users: list[User], url: str, upstream: Upstream) -> tuple[dict[str, in
             jobs, posts = rows.get(call.prompt, []), upstream.posts[call.prompt]
             accepted = upstream.accepted.get(call.prompt, [])
             counts[f"killed {call.killed}"] += 1
+            counts["ledgers moved away"] += call.moved
             counts["calls"] += call.made
             counts["repeated calls"] += call.made > 1
             counts["POSTs"] += posts
@@ -184,7 +206,7 @@ def judge(users: list[User], url: str, upstream: Upstream) -> tuple[dict[str, in
                     counts["accepted, known by task id" if known else f"accepted, {state}"] += 1
                 else:
                     wrong.append(f"LOST: {task_id} ({call.prompt})")
-            if posts > 1:
+            if posts > 1 and not call.moved:
                 rows_of = ", ".join(f"{job.id} {job.state} {job.opened_at:.3f}" for job in jobs)
                 wrong.append(
                     f"PAID TWICE: {call.prompt}, killed {call.killed}: {posts} POSTs, {call.made} calls, {rows_of}"
