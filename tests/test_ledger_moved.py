@@ -91,16 +91,35 @@ def test_the_next_job_goes_into_the_file_at_the_path(
     assert oct(file.stat().st_mode)[-3:] == "600"
 
 
-def test_another_file_at_the_path_is_the_ledger_from_then_on(file: Path, tmp_path: Path, opened: AsLedger) -> None:
+@pytest.mark.parametrize("harm", [delete_alone, move_alone])
+def test_a_new_process_does_not_take_the_log_of_others_for_its_own(
+    file: Path, opened: AsLedger, harm: Callable[[Path], None]
+) -> None:
     ledger = opened(file)
+    before = {open_job(ledger).id}
+    harm(file)
+    new = opened(file)
+    after = {open_job(new).id, open_job(ledger).id, open_job(new).id}
+    assert ids(ledger) == ids(new) == after
+    ledger.close()
+    new.close()
+    assert ids_in(file) == after
+    if harm is move_alone:
+        assert ids_in(file.with_name("old.db")) == before
+
+
+def test_another_file_at_the_path_is_the_ledger_from_then_on(file: Path, tmp_path: Path, opened: AsLedger) -> None:
+    ledger, another = opened(file), opened(file)
     open_job(ledger)
+    open_job(another)
     with closing(Ledger(tmp_path / "backup.db")) as backup:
         job = open_job(backup)
     (tmp_path / "backup.db").replace(file)
     assert ledger.newest("ann", 5) == [job]
-    after = {job.id, open_job(ledger).id}
-    assert ids(ledger) == after
+    after = {job.id, open_job(ledger).id, open_job(another).id, open_job(ledger).id}
+    assert ids(ledger) == ids(another) == after
     ledger.close()
+    another.close()
     assert ids_in(file) == after
 
 
