@@ -94,6 +94,15 @@ def test_no_function_waits_for_a_server_that_hangs(
     assert ledger.newest("ann", 5) == [job]
 
 
+def test_a_process_ends_though_the_server_hangs(
+    postgres: Postgres, place: str, opened: AsLedger, in_time: InTime
+) -> None:
+    ledger = opened(place)
+    open_job(ledger)
+    with postgres.frozen():
+        assert in_time(ledger.close) == [None]
+
+
 def test_a_server_whose_sessions_hang_is_asked_in_a_new_one(
     postgres: Postgres, place: str, opened: AsLedger, in_time: InTime
 ) -> None:
