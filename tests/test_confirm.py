@@ -357,13 +357,14 @@ class TestAtTheTerminal:
 
 
 @pytest.mark.parametrize(
-    ("text", "above"), [("never", None), ("Always", 0), ("above:5", 5), ("above:0", 0), ("${CONFIRM}", None)]
+    ("text", "above"),
+    [("never", None), ("Always", 0), ("yes", 0), ("above:5", 5), ("above:5s", 5), ("${CONFIRM}", None)],
 )
 def test_the_setting_is_read(text: str, above: int | None) -> None:
     assert Settings.read({"REFVIDEO_CONFIRM": text}).confirm_above == above
 
 
-@pytest.mark.parametrize("text", ["yes", "above", "above:", "above:-1", "above:5s", "5"])
+@pytest.mark.parametrize("text", ["maybe", "above", "above:", "above:-1", "1", "5"])
 def test_another_setting_is_refused(text: str) -> None:
     with pytest.raises(Refused, match=r"^REFVIDEO_CONFIRM must be never, always or above:SECONDS"):
         Settings.read({"REFVIDEO_CONFIRM": text})

@@ -183,6 +183,16 @@ async def test_a_clients_folder_for_pasted_pictures_is_asked_about(home: Path, f
             await door.load(order(str(around / ".ssh" / "1.png")))
 
 
+@posix_only
+async def test_a_placeholder_in_a_path_is_told() -> None:
+    with pytest.raises(Refused) as caught:
+        await images().load(order("${workspaceFolder}/hero.png"))
+    assert str(caught.value) == (
+        "${workspaceFolder}/hero.png holds ${workspaceFolder}, which nobody has filled in. "
+        "Give the whole path. Nothing was sent."
+    )
+
+
 async def test_a_relative_path_starts_at_the_clients_roots_then_at_the_working_folder(home: Path) -> None:
     for folder in ("root", "project"):
         (home / folder).mkdir(exist_ok=True)

@@ -41,6 +41,10 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 class NoPath(ValueError):
     """Nothing on this machine can be meant. Its text is the end of a sentence that begins with the path."""
 
+    def __init__(self, trouble: str, advice: str):
+        super().__init__(trouble)
+        self.advice = advice
+
 
 def unwrapped(text: str) -> str:
     """What is written, without the quotes, spaces and invisible marks that copying has put around it."""
@@ -70,7 +74,7 @@ def meant(text: str, *, windows: bool = sys.platform == "win32") -> str:
     text = _HOME.sub("~", text, count=1)
     text = _HOME_ON_WINDOWS.sub("~", text, count=1) if windows else text
     if unfilled := _UNFILLED.search(text):
-        raise NoPath(f"holds {unfilled[0]}, which nobody has filled in")
+        raise NoPath(f"holds {unfilled[0]}, which nobody has filled in", "Give the whole path.")
     return _on_windows(text) if windows else _elsewhere(text)
 
 
@@ -86,14 +90,20 @@ def _from_uri(uri: str, windows: bool) -> str:
         return host + path
     if host.lower() not in ("", "localhost"):
         if not windows:
-            raise NoPath(f"names a file on another machine, {host}")
+            raise NoPath(
+                f"names a file on another machine, {host}",
+                "A file of this machine is written file:///folder/picture.png.",
+            )
         return f"//{host}{path}"
     return path[1:] if re.match(r"/[A-Za-z]:", path) else path
 
 
 def _elsewhere(text: str) -> str:
     if _DRIVE.match(text) or text.startswith("\\\\"):
-        raise NoPath("is a Windows path, but this server does not run on Windows")
+        raise NoPath(
+            "is a Windows path, but this server does not run on Windows",
+            "Give the path as this machine spells it, such as /mnt/c/… under WSL.",
+        )
     return re.sub(r"\\([^\w\\/])", r"\1", text)  # as a shell would have read it
 
 

@@ -56,7 +56,7 @@ def path_text(source: str, where: str, *, windows: bool = sys.platform == "win32
     try:
         text = meant(source, windows=windows)
     except NoPath as error:
-        raise Refused(f"{clean(source, 200)} {clean(str(error), 120)}.", _advice(str(error))) from None
+        raise Refused(f"{clean(source, 200)} {clean(str(error), 120)}.", f"{error.advice} Nothing was sent.") from None
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
         raise Refused(
             f"The path in {where} holds a line break or another control character.",
@@ -70,12 +70,6 @@ def path_text(source: str, where: str, *, windows: bool = sys.platform == "win32
     if windows:
         _check_names(text, where)
     return text
-
-
-def _advice(trouble: str) -> str:
-    if "machine" in trouble:
-        return "A file of this machine is written file:///folder/picture.png. Nothing was sent."
-    return "Give the path as this machine spells it, such as /mnt/c/… under WSL. Nothing was sent."
 
 
 def _check_names(text: str, where: str) -> None:
