@@ -183,7 +183,8 @@ CHECK_ADDRESS = (
 )
 CHECK_TASK = "Check the task_id; a job is visible only to the key that submitted it."
 LATER = "Wait a minute, then try once more."
-OTHER_PICTURES = "Change the prompt or the pictures; asking again will not change the outcome."
+OUTPUT_PATH = f"Ask the user to check the output path that is set for the account at {HOST}."
+NO_REMEDY = "The router gives no remedy. It may pass by itself; a new try is a new job: ask the user."
 
 # The router's table of errors: status, reason, what an agent is told to do.
 LASTING = [
@@ -199,6 +200,12 @@ LASTING = [
     (400, "ILLEGAL_PROMPT", "The content rules refused the prompt: reword it, then try again."),
     (400, "ILLEGAL_IMAGE_CONTENT", "The content rules refused a picture: use another one, then try again."),
     (400, "INVALID_AUDIO_FILE", "Leave voice_id out or choose another voice, then try again."),
+    (400, "IMAGE_NO_FACE_DETECTED", "Use a picture in which a face is plain to see, then try again."),
+    (
+        400,
+        "INVALID_CUSTOM_OUTPUT_PATH",
+        OUTPUT_PATH,
+    ),
     (400, "MISSING_API_KEY", CHECK_KEY),
     (400, "BILLING_BALANCE_NOT_ENOUGH", TOP_UP),
     (401, "FAILED_TO_AUTH", CHECK_KEY),
@@ -238,7 +245,7 @@ async def test_submission_refused_with_a_reason_that_implies_a_task_is_uncertain
     assert str(error) == f'{HOST} answered {status} {reason}: "no luck (trace 7f3a)".{MAYBE_BOUGHT}'
 
 
-@pytest.mark.parametrize(("status", "reason", "advice"), [*LASTING, (500, "TASK_FAILED", OTHER_PICTURES)])
+@pytest.mark.parametrize(("status", "reason", "advice"), [*LASTING, (500, "TASK_FAILED", NO_REMEDY)])
 async def test_question_refused_with_a_lasting_reason_is_rejected(status: int, reason: str, advice: str) -> None:
     error = await read_error(envelope(status, reason))
     assert (type(error), error.reason) == (Rejected, reason)

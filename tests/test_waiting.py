@@ -426,19 +426,22 @@ async def test_a_failed_job_is_an_error_with_its_reason_and_what_to_change(
 
     assert known.is_error
     assert said(known) == (
-        'Job task-1 failed: "ILLEGAL_PROMPT". The content rules refused the prompt: reword it, then try again.'
+        'Job task-1 failed: "ILLEGAL_PROMPT". The content rules refused the prompt: reword it, then try again. '
+        "Whether it was billed: see the console of api.myrouter.ai."
     )
     assert told(known) == {
         "task_id": "task-1",
         "state": "failed",
         "reason": "ILLEGAL_PROMPT",
-        "next_step": "The content rules refused the prompt: reword it, then try again.",
+        "next_step": "The content rules refused the prompt: reword it, then try again. "
+        "Whether it was billed: see the console of api.myrouter.ai.",
     }
     assert said(again) == said(known)
     assert other.is_error
     assert said(other) == (
         'Job task-2 failed: "the subject left the picture". '
-        "Change the prompt or the pictures; asking again will not change the outcome."
+        "The router gives no remedy. It may pass by itself; a new try is a new job: ask the user. "
+        "Whether it was billed: see the console of api.myrouter.ai."
     )
 
 

@@ -136,7 +136,7 @@ class Unavailable(RefvideoError):
 _KEY = ask_user(
     "check MYROUTER_API_KEY: {host} refused it. A key belongs to one gateway, which MYROUTER_BASE_URL must name."
 )
-_BALANCE = ask_user("top up the account at {host}. (Some gateways report a rate limit this way.)")
+BALANCE_ADVICE = ask_user("top up the account at {host}. (Some gateways report a rate limit this way.)")
 _ACCESS = ask_user("enable this model for the account in the console of {host}.")
 _GATEWAY = ask_user("check MYROUTER_BASE_URL: {host} does not offer VIDU Q2 reference to video under this address.")
 UNCERTAIN_ADVICE = Advice(
@@ -151,6 +151,7 @@ FINDABLE_ADVICE = (
     + Advice("Tell the user, who can", "You can")
     + " look for it in the console of {host}."
 )
+NO_REMEDY = "The router gives no remedy. It may pass by itself; a new try is a new job" + Advice(": ask the user.", ".")
 _LATER = "Wait a minute, then try once more."
 
 # The router's documented reasons: what to do about each.
@@ -163,11 +164,13 @@ REASONS: dict[str, Advice | str] = {
     "ILLEGAL_PROMPT": "The content rules refused the prompt: reword it, then try again.",
     "ILLEGAL_IMAGE_CONTENT": "The content rules refused a picture: use another one, then try again.",
     "INVALID_AUDIO_FILE": "Leave voice_id out or choose another voice, then try again.",
+    "IMAGE_NO_FACE_DETECTED": "Use a picture in which a face is plain to see, then try again.",
+    "INVALID_CUSTOM_OUTPUT_PATH": ask_user("check the output path that is set for the account at {host}."),
     "MISSING_API_KEY": _KEY,
-    "BILLING_BALANCE_NOT_ENOUGH": _BALANCE,
+    "BILLING_BALANCE_NOT_ENOUGH": BALANCE_ADVICE,
     "FAILED_TO_AUTH": _KEY,
     "INVALID_API_KEY": _KEY,
-    "NOT_ENOUGH_BALANCE": _BALANCE,
+    "NOT_ENOUGH_BALANCE": BALANCE_ADVICE,
     "BILLING_AUTH_FAILED": ask_user("check billing for the account at {host}."),
     "API_NOT_ALLOWED": _ACCESS,
     "FEATURE_NOT_ALLOWED": _ACCESS,
@@ -185,7 +188,7 @@ REASONS: dict[str, Advice | str] = {
     "CREATE_TASK_FAILED": "{host} could not create the job. " + _LATER,
     "GET_RESULT_FAILED": "{host} could not read the job. " + _LATER,
     "SERVICE_NOT_AVAILABLE": "The service is down for now. " + _LATER,
-    "TASK_FAILED": "Change the prompt or the pictures; asking again will not change the outcome.",
+    "TASK_FAILED": NO_REMEDY,
 }
 
 # The reason whose advice serves an error that has only an HTTP status. 408, 409 and 425 are not here: such a request

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 from refvideo_mcp.errors import (
     FINDABLE_ADVICE,
-    REASONS,
     UNCERTAIN_ADVICE,
     Advice,
     Refused,
@@ -17,6 +16,7 @@ from refvideo_mcp.errors import (
     clean,
 )
 from refvideo_mcp.jobs.answers import RELEASED
+from refvideo_mcp.jobs.remedies import remedy
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.ledger import Job
 
@@ -53,10 +53,10 @@ def _about(job: Job, error: RefvideoError) -> RefvideoError:
 
 
 def failure(job: Job, host: str) -> Rejected:
-    """Why a failed job failed, and what to change."""
+    """Why a failed job failed, and what may help."""
     return Rejected(
         f'Job {job.handle} failed: "{clean(job.reason or "")}".',
-        REASONS.get(job.reason or "", REASONS["TASK_FAILED"]).format(host=host),
+        remedy(job.reason or "").format(host=host),
         task_id=job.task_id,
     )
 

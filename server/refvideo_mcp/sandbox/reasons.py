@@ -18,6 +18,8 @@ STATUS_OF = {
             "ILLEGAL_PROMPT",
             "ILLEGAL_IMAGE_CONTENT",
             "INVALID_AUDIO_FILE",
+            "IMAGE_NO_FACE_DETECTED",
+            "INVALID_CUSTOM_OUTPUT_PATH",
             "MISSING_API_KEY",
             "BILLING_BALANCE_NOT_ENOUGH",
         ),
