@@ -172,7 +172,10 @@ SCENES: list[tuple[Scene, Facts]] = [
     (not_reached, Facts("its host answered 403", "Give the user this link to open", place=LINK, state="succeeded")),
     (lost, Facts("its video expired", "Only a new job makes it again", state="succeeded", is_error=True)),
     (failed, Facts('failed: "ILLEGAL_PROMPT"', "reword it", state="failed", is_error=True)),
-    (failed_at_length, Facts('failed: "the upstream worker', "Change the prompt", state="failed", is_error=True)),
+    (
+        failed_at_length,
+        Facts('failed: "the upstream worker', "ask the user. Whether it was billed", state="failed", is_error=True),
+    ),
     (rejected, Facts("Nothing was bought", "top up the account", None, state="rejected", is_error=True)),
     (rejected_late, Facts("Nothing was bought", "use another one", None, state="rejected", is_error=True)),
     (
