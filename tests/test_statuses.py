@@ -89,7 +89,13 @@ async def test_an_unknown_status_is_no_end_and_its_reason_is_shown(router: FakeR
     router.result = saying("TASK_STATUS_PAUSED", "the queue is being moved")
     async with process(router, ledger) as client:
         await submit(client)
-        answer = await result(client)
+        reports: list[str] = []
+
+        async def note(progress: float, total: float | None, message: str | None) -> None:
+            reports.append(message or "")
+
+        answer = await client.call_tool("get_task_result", {"task_id": "task-1"}, progress_callback=note)
+    assert reports[-1] == "processing (TASK_STATUS_PAUSED: the queue is being moved)"
     assert not answer.is_error
     assert 'api.myrouter.ai says "TASK_STATUS_PAUSED: the queue is being moved"' in said(answer)
     assert told(answer)["state"] == "processing"

@@ -9,6 +9,7 @@ from refvideo_mcp.jobs.answers import (
     progress_message,
     reason_of,
     row_note,
+    status_in_words,
     trouble_of,
 )
 from refvideo_mcp.jobs.buying import Submission
@@ -49,5 +50,6 @@ __all__ = [
     "progress_message",
     "reason_of",
     "row_note",
+    "status_in_words",
     "trouble_of",
 ]

@@ -17,6 +17,7 @@ __all__ = [
     "progress_message",
     "reason_of",
     "row_note",
+    "status_in_words",
     "trouble_of",
 ]
 
@@ -50,7 +51,15 @@ def progress_message(job: Job) -> str:
     if job.state == "succeeded":
         return f"succeeded. {job.not_saved}" if job.not_saved else "succeeded, saving the video"
     percent = f", {job.progress_percent} %" if job.progress_percent and not job.ended else ""
-    return f"{job.state}{percent}"
+    theirs = f" ({words})" if (words := status_in_words(job)) else ""
+    return f"{job.state}{percent}{theirs}"
+
+
+def status_in_words(job: Job) -> str:
+    """What the router says of a job that goes on, where that is no status that we know, and why."""
+    if not job.raw_status:
+        return ""
+    return ": ".join(clean(text, 80) for text in (job.raw_status, job.reason) if text)
 
 
 def is_lost(job: Job) -> bool:

@@ -19,6 +19,7 @@ from refvideo_mcp.jobs import (
     loss,
     opened,
     row_note,
+    status_in_words,
     trouble_of,
 )
 from refvideo_mcp.ledger import Job
@@ -142,8 +143,8 @@ def _told(job: Job) -> tuple[str, str]:
                 f'Call get_task_result with task_id "{job.key}": it waits. Do not submit again for this video.',
             )
         case _:
-            word = ": ".join(clean(text, 80) for text in (job.raw_status, job.reason) if text)
-            unknown = f' ({job.gateway} says "{_cut(word, WORDS_OF_STATUS)}")' if job.raw_status else ""
+            words = _cut(status_in_words(job), WORDS_OF_STATUS)
+            unknown = f' ({job.gateway} says "{words}")' if words else ""
             percent = f", {job.progress_percent} %" if job.progress_percent else ""
             return (
                 f"Job {job.handle} is {job.state}{percent}{unknown}. A video takes 0.5-5 minutes.",
