@@ -270,7 +270,7 @@ class TestFolders:
         assert str(refused.value) == (
             f"{home}/elsewhere/hero.png is outside the folders that pictures may be sent from. "
             f"Ask the user to add {home}/elsewhere to REFVIDEO_IMAGE_DIRS, "
-            f"or to put the picture into {home}/project or {home}/Pictures. Nothing was sent."
+            f"or put the picture into {home}/project or {home}/Pictures. Nothing was sent."
         ).replace("/", os.sep)
 
         await room.allow(home / "elsewhere")

@@ -201,7 +201,7 @@ def _not_allowed(place: Place, rule: Rule) -> Refused:
             add = (
                 ""
                 if is_broad(folder) or is_drive(folder)
-                else f"add {clean(str(folder), 200)} to REFVIDEO_IMAGE_DIRS, or to "
+                else f"add {clean(str(folder), 200)} to REFVIDEO_IMAGE_DIRS, or "
             )
             return FolderNotAllowed(
                 f"{place.shown}{leads} is outside the folders that pictures may be sent from.",
