@@ -163,6 +163,25 @@ async def test_a_command_that_gets_ctrl_c_gives_its_claim_back(
     await is_saved_by_the_next_one(tmp_path, router, videos)
 
 
+async def test_a_command_that_gets_ctrl_c_once_the_file_is_there_remembers_it(
+    tmp_path: Path, router: MisbehavingRouter, videos: Path
+) -> None:
+    """Its preview is still being drawn; without the file's name in the ledger the video would be saved twice."""
+    router.video_fault = Fault.NONE
+    router.accepted.append("task-1")
+    settings = settings_of(tmp_path, router, videos)
+    with running("result", "task-1", stdin=subprocess.DEVNULL, settings=settings) as process:
+        with anyio.fail_after(30):
+            while not any(name.endswith(".mp4") for name in names(videos)):  # noqa: ASYNC110  # as above
+                await anyio.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        await anyio.to_thread.run_sync(process.communicate)
+    with closing(sqlite3.connect(tmp_path / "state" / "refvideo-mcp" / "ledger.db")) as database:
+        rows = database.execute("SELECT saved_to, saving_until FROM refvideo_jobs").fetchall()
+    (name,) = names(videos)
+    assert rows == [(str(videos / name), None)]
+
+
 async def test_a_person_whose_network_refuses_the_video_is_told_so_and_keeps_the_link(
     tmp_path: Path, router: MisbehavingRouter, videos: Path
 ) -> None:

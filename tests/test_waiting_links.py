@@ -15,7 +15,7 @@ import stamina
 from mcp import Client
 from mcp_types import CallToolResult
 
-from fake_router import FakeRouter, process, said, told
+from fake_router import UNREACHABLE, FakeRouter, Reply, process, said, told
 from virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -184,6 +184,19 @@ async def test_a_fresh_link_is_asked_for_at_each_try(
     assert len(router.polls) > 4
 
 
+async def test_a_fresh_link_is_followed_at_once(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.file_statuses, router.links = [403], ANOTHER_LINK_AT_EACH_LOOK
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        answer = await result(client)
+
+    assert said(answer).startswith("Done: the video is saved at")
+    first, second = router.fetched_at
+    assert first == second
+
+
 async def test_after_a_restart_it_is_tried_again_unasked(
     clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
 ) -> None:
@@ -220,6 +233,24 @@ async def test_a_link_past_its_stated_life_without_a_fresh_one_is_expired(
     assert (told(answer)["state"], told(answer)["reason"], "videos" in told(answer)) == ("succeeded", why, False)
     assert told(listed)["jobs"][0]["reason"] == why
     assert len(router.polls) == asked, "nobody wants to know"
+
+
+async def test_a_link_past_its_stated_life_is_not_expired_while_the_router_cannot_be_asked_for_another(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.file_status = 403
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        await clock.sleep(3000)
+        router.result = UNREACHABLE
+        await clock.sleep(1800)
+        answer = await result(client)
+        router.result, router.file_status = Reply(), 200
+        saved = await result(client)
+
+    assert not answer.is_error
+    assert "could not be fetched yet: its host answered 403" in said(answer)
+    assert said(saved).startswith("Done: the video is saved at")
 
 
 async def test_a_video_that_had_expired_is_saved_when_somebody_asks_and_it_is_there_after_all(
