@@ -246,6 +246,7 @@ async def test_a_link_past_its_stated_life_is_not_expired_while_the_router_canno
         await clock.sleep(1800)
         answer = await result(client)
         router.result, router.file_status = Reply(), 200
+        await clock.sleep(3)
         saved = await result(client)
 
     assert not answer.is_error
