@@ -270,6 +270,22 @@ async def test_a_video_that_had_expired_is_saved_when_somebody_asks_and_it_is_th
     assert len(await files(videos)) == 1
 
 
+async def test_a_video_that_had_expired_is_not_when_the_router_has_a_fresh_link(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.file_status = 403
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        await clock.sleep(4000)
+        lost = await result(client)
+        router.links = ANOTHER_LINK_AT_EACH_LOOK
+        answer = await result(client)
+
+    assert lost.is_error
+    assert not answer.is_error
+    assert said(answer).startswith(f"Done: {LINK}?signed=")
+
+
 @pytest.mark.parametrize(
     ("status", "links"),
     [(403, ANOTHER_LINK_AT_EACH_LOOK), (0, "https://cdn.example/{task_id}.mp4"), (503, ANOTHER_LINK_AT_EACH_LOOK)],

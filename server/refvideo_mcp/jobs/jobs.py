@@ -117,7 +117,7 @@ class Jobs:
                 return isinstance(watch.trouble, Rejected) and watch.trouble is not earlier
 
             def in_vain() -> bool:
-                tried = watch.save_rests_since
+                tried = watch.save_tried_at
                 next_try = (tried or 0.0) + watch.save_pause
                 return tried is not None and tried >= started and (next_try > deadline or not watch.saves_soon)
 

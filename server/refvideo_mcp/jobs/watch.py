@@ -58,7 +58,7 @@ class Watch:
         self.posting = False  # its POST is open, or about to be
         self.saving = Saving(record, crew, self._renewed)
         self.save_pause = FIRST_LOOK_SECONDS  # between two tries to save the video
-        self.save_rests_since: float | None = None  # steady time of the last try, in vain; None while one is under way
+        self.save_tried_at: float | None = None  # steady time of the last try that was in vain
         self._crew = crew
         self._clock = crew.clock
         self._hurry = anyio.Event()
@@ -136,7 +136,7 @@ class Watch:
                 log.exception("writing down job %s broke off", self.job.handle)
 
     async def _follow(self, body: dict[str, Any] | None, retry_until: float) -> None:
-        self.trouble = self.save_rests_since = None
+        self.trouble = self.save_tried_at = None
         if body is not None:
             with self._crew.in_flight:
                 await self._submit(body, retry_until)
@@ -155,7 +155,7 @@ class Watch:
         )
         self.trouble = Unavailable(happened, advice)
         if self.job.state == "succeeded" and not self.job.saved_to:
-            self.save_rests_since, self.save_pause = self._clock.steady(), AGAIN_SECONDS
+            self.save_tried_at, self.save_pause = self._clock.steady(), AGAIN_SECONDS
             with suppress(Exception):
                 await self.record.change(lambda job: replace(job, not_saved=f"The video could not be saved: {BUG}."))
         self.record.tell()
@@ -225,11 +225,10 @@ class Watch:
         """Save the video; one that cannot be fetched yet is tried on with growing pauses, for two hours."""
         started, pause = self._clock.steady(), FIRST_LOOK_SECONDS
         while await self.saving.run() and (now := self._clock.steady()) - started < GIVE_UP_SECONDS:
-            self.save_rests_since = now
+            self.save_tried_at = now
             self.pause = self.save_pause = pause * random.uniform(0.9, 1.1)
             self.record.tell()
             await self._rest(self.save_pause)
-            self.save_rests_since = None
             pause = min(pause * SAVING_PAUSE_GROWS, SLOWEST_SAVING_SECONDS)
 
     async def _until_told(self) -> None:
