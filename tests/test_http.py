@@ -50,12 +50,12 @@ def headers_of(era: str) -> dict[str, str]:
     return common | ({"MCP-Protocol-Version": "2025-11-25"} if era == "legacy" else newer)
 
 
-def call_of(era: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def call_of(era: str, arguments: dict[str, Any], capabilities: dict[str, Any]) -> dict[str, Any]:
     prefix = "io.modelcontextprotocol"
     meta = {
         f"{prefix}/protocolVersion": era,
         f"{prefix}/clientInfo": {"name": "a script", "version": "1"},
-        f"{prefix}/clientCapabilities": {},
+        f"{prefix}/clientCapabilities": capabilities,
     }
     params = {"name": "generate_reference_video", "arguments": arguments}
     params |= {"_meta": meta} if era != "legacy" else {}
@@ -111,15 +111,25 @@ async def test_a_client_gets_a_video_by_its_link_and_sees_the_progress(tmp_path:
     assert saved.name not in answers
 
 
-@ERAS
-async def test_a_client_that_hangs_up_at_any_moment_and_calls_again_buys_one_job(tmp_path: Path, era: str) -> None:
+@pytest.mark.parametrize(
+    ("era", "capabilities"),
+    [
+        ("legacy", {}),
+        ("2026-07-28", {}),
+        ("2026-07-28", {"extensions": {"io.modelcontextprotocol/tasks": {}}}),
+    ],
+    ids=["legacy", "2026-07-28", "tasks"],
+)
+async def test_a_client_that_hangs_up_at_any_moment_and_calls_again_buys_one_job(
+    tmp_path: Path, era: str, capabilities: dict[str, Any]
+) -> None:
     """Its answer may be on the way by then, to a socket that nobody reads any more: it was told nothing."""
     async with MisbehavingRouter() as router:
         router.answer_delay = (0.0, 0.05)
         async with HttpServer.running(tmp_path, router.url, REFVIDEO_MAX_OPEN_JOBS="0") as server:
             address = urlsplit(server.url)
             for hundredths in range(30):
-                body = call_of(era, LINKED | {"prompt": f"@1 waves {hundredths}"})
+                body = call_of(era, LINKED | {"prompt": f"@1 waves {hundredths}"}, capabilities)
                 content = json.dumps(body).encode()
                 headers = headers_of(era) | {"Host": address.netloc, "Content-Length": str(len(content))}
                 head = "\r\n".join(["POST /mcp HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items()), "\r\n"])

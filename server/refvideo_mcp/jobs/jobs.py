@@ -143,18 +143,21 @@ class Jobs:
             self._background.start_soon(self._callers.told, watch, job, caller)
         return job
 
-    async def look(self, handle: str) -> Sight:
+    async def look(self, handle: str, *, tell: bool = True) -> Sight:
         """The job as its watch sees it, at once, for a caller who comes again; one that nobody follows is asked for.
+
+        Without `tell` the job stays news: the caller may not get to know of it.
 
         Raises: as `wait`.
         """
         watch = await self._watches.seen(handle)
         if watch is None:
-            job = await self.wait(handle, 0.0)
+            job = await self.wait(handle, 0.0, tell=tell)
             watch = self._watches.named(handle)
         else:
             job = bought(watch, self.host)
-            await watch.told(job)
+            if tell:
+                await watch.told(job)
         return Sight.of(job, watch)
 
     async def piece(self, handle: str, offset: int) -> Piece:

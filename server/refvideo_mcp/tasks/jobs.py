@@ -36,7 +36,7 @@ class JobTasks:
         if params.name != STARTS_JOBS or not isinstance(answer, CallToolResult) or answer.is_error:
             return answer
         task_id = (answer.structured_content or {}).get("task_id")
-        sight = await _state(ctx).jobs.look(task_id) if task_id else None
+        sight = await _state(ctx).jobs.look(task_id, tell=False) if task_id else None
         if sight is None or sight.over:
             return answer
         (said, *_) = answer.content
