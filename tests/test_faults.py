@@ -260,6 +260,7 @@ LOOKS: list[tuple[OneFault, str, str]] = [
     (Fault.WRAPPED, "", ""),
     (Fault.CLOSE_IDLE, "", ""),
     (Fault.RESET_ON_REUSE, "", ""),
+    (Fault.NO_TASK_ID, "", ""),  # the video is there, and a video is a success whatever is missing beside it
     *(
         (fault, BROKEN, AGAIN)
         for fault in (
@@ -281,7 +282,6 @@ LOOKS: list[tuple[OneFault, str, str]] = [
             Fault.INVALID_UTF8,
             Fault.NOT_AN_OBJECT,
             Fault.HTML,
-            Fault.NO_TASK_ID,
             Fault.HUGE_BODY,
             Fault.HUGE_CHUNKED,
         )
