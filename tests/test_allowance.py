@@ -57,11 +57,11 @@ async def test_every_submission_says_what_is_left(router: FakeRouter, ledger: Pa
         repeated = await submit(client, idempotency_key="order-2026-11-23-0007")
         repeated = await submit(client, idempotency_key="order-2026-11-23-0007")
 
-    left = ["290 s left in today's allowance.", "280 s left", "270 s left"]
+    left = ["Allowance: 290 of 300 s of video left in these 24 hours.", "280 of 300 s of video left", "270 of 300 s"]
     for answer, sentence in zip(answers, left, strict=True):
         assert sentence in said(answer)
         assert sentence in told(answer)["next_step"]
-    assert "265 s left" in said(repeated), "a job that was joined costs nothing"
+    assert "265 of 300 s" in said(repeated), "a job that was joined costs nothing"
 
 
 async def test_the_seconds_of_a_day_are_used_up_to_the_last_one(router: FakeRouter, ledger: Path) -> None:
@@ -70,7 +70,7 @@ async def test_the_seconds_of_a_day_are_used_up_to_the_last_one(router: FakeRout
             await make(client, f"@1 runs lap {lap}", duration=10)
         last = await submit(client)
 
-    assert "0 s left in today's allowance." in said(last)
+    assert "Allowance: 0 of 300 s of video left in these 24 hours." in said(last)
     assert not last.is_error
 
 

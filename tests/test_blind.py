@@ -210,6 +210,12 @@ async def stage(clock: VirtualClock, tmp_path: Path, era: str) -> AsyncIterator[
         yield Stage(router, client, videos)
 
 
+def words_but_warnings(answer: CallToolResult) -> int:
+    """How long the text is without what a user must hear, however long that is."""
+    warnings = (answer.structured_content or {}).get("warnings", [])
+    return len(said(answer).split()) - len(" ".join(warnings).split())
+
+
 @ERAS
 @EVERY_SCENE
 async def test_the_text_alone_is_enough_and_short(stage: Stage, scene: Scene, facts: Facts) -> None:
@@ -220,8 +226,13 @@ async def test_the_text_alone_is_enough_and_short(stage: Stage, scene: Scene, fa
     assert facts.handle is None or facts.handle in text
     if facts.place:
         assert (str(stage.videos) if facts.place == "saved" else facts.place) in text
-    assert len(text.split()) <= 60, text
+    assert words_but_warnings(answer) <= 60, text
     assert answer.is_error == facts.is_error
+    structure = answer.structured_content or {}
+    assert all(warning in text for warning in structure.get("warnings", []))
+    assert structure.get("preview", "") in text
+    assert "seed" not in structure or f"Seed {structure['seed']}." in text
+    assert "router" not in text.replace(str(stage.videos), "").replace("api.myrouter.ai", "")
 
 
 @ERAS
@@ -309,11 +320,118 @@ async def test_the_longest_answer_keeps_to_its_words(stage: Stage, clock: Virtua
         await stage.submit(seed=seed)
     await clock.sleep(60)
     answer = await stage.submit(subjects=[{"images": [str(p) for p in pictures]}], seed=-1)
+    assert told(answer)["warnings"] == [
+        "More than 7 pictures in all: some may be ignored.",
+        "More than 3 pictures for one subject: some may be ignored.",
+        "seed is outside 0-2147483647: it may be refused or ignored.",
+    ]
+    assert f"Note: {' '.join(told(answer)['warnings'])}" in said(answer)
+    assert "Sent to api.myrouter.ai: 9 pictures. " in said(answer)
+    assert "280 of 300 s of video left" in said(answer)
+    assert said(answer).endswith("Since you last looked, 3 more videos finished: list_reference_videos names them.")
+    assert words_but_warnings(answer) <= 60, said(answer)
+
+
+@ERAS
+async def test_names_are_told_as_far_as_there_is_room(stage: Stage, clock: VirtualClock, tmp_path: Path) -> None:
+    from PIL import Image
+
+    pictures = [tmp_path / f"my cat {side}.png" for side in range(3)]
+    for picture in pictures:
+        Image.new("RGB", (128, 128)).save(picture)
+    stage.router.takes = 3
+    for seed in range(3):
+        await stage.submit(seed=seed)
+    await clock.sleep(60)
+    answer = await stage.submit(subjects=[{"images": [str(p) for p in pictures]}])
+    assert "Sent to api.myrouter.ai: my cat 0.png, my cat 1.png and 1 more. " in said(answer)
     assert "Since you last looked, 3 more videos finished: " in said(answer)
-    assert f"finished: {stage.videos}" in said(answer)
-    assert said(answer).endswith(" and 2 more.")
-    assert "my cat seen from side 0.png" in said(answer)
-    assert "and 8 more" in said(answer)
-    assert "280 s left" in said(answer)
-    assert len(said(answer).split()) <= 60, said(answer)
-    assert len(told(answer)["warnings"]) == 3
+    assert words_but_warnings(answer) <= 60, said(answer)
+
+
+@ERAS
+async def test_a_job_that_hangs_says_for_how_long_and_that_the_user_should_know(
+    stage: Stage, clock: VirtualClock
+) -> None:
+    stage.router.takes = 50_000
+    await stage.submit()
+    young = await stage.result()
+    await clock.sleep(400)
+    older = await stage.result()
+    await clock.sleep(15 * 60)
+    old = await stage.result()
+    assert "is processing. A video takes 0.5-5 minutes." in said(young)
+    assert "is processing, 8 minutes after it was submitted. Call get_task_result" in said(older)
+    assert "is processing, 24 minutes after it was submitted. Unusually long: tell the user. Call" in said(old)
+    assert told(old)["next_step"].startswith("Unusually long: tell the user. Call get_task_result")
+
+
+@ERAS
+async def test_a_list_says_what_to_do_about_each_kind_of_row(stage: Stage, clock: VirtualClock) -> None:
+    async def told_of(**arguments: Any) -> str:
+        answer = await stage.client.call_tool("list_reference_videos", arguments)
+        text = said(answer)
+        assert text.splitlines()[-1] == told(answer)["next_step"]
+        return text
+
+    assert await told_of() == "No jobs yet.\nNothing to do."
+    assert await told_of(state="failed") == "No jobs yet.\nNothing to do."
+    stage.router.takes = 3
+    stage.router.fails = {"task-2": "ILLEGAL_PROMPT"}
+    await stage.submit(prompt="@1 sings")
+    await stage.result()
+    assert (await told_of()).endswith("\nNothing to do."), "a file is there, and its row says where"
+    await stage.submit(prompt="@1 fails")
+    await stage.result("task-2")
+    stage.router.submissions = [refused(403, "NOT_ENOUGH_BALANCE"), LOST]
+    await stage.submit(prompt="@1 is refused")
+    await clock.sleep(1)
+    await stage.submit(prompt="@1 may exist", idempotency_key=KEY)
+    stage.router.takes = 500
+    await clock.sleep(1)
+    await stage.submit(prompt="@1 waits")
+    await stage.result("task-5")
+
+    text = await told_of()
+    assert text.startswith("The 5 newest jobs:\n")
+    doubt = next(line for line in text.splitlines() if KEY in line)
+    assert "The job may have been accepted and billed all the same." in doubt
+    assert text.splitlines()[-1] == (
+        'get_task_result waits for those under way, for example task_id "task-5". '
+        "get_task_result with a task_id tells what to change about a failed one. "
+        "A rejected one was not bought: mend its reason, then submit again. "
+        "An uncertain one may have been bought: do not submit again for that video; the user can look for it in the "
+        "console of api.myrouter.ai."
+    )
+    assert (await told_of(state="failed")).splitlines()[0] == "The newest failed job:"
+    assert (await told_of(state="failed")).splitlines()[-1] == (
+        "get_task_result with a task_id tells what to change about a failed one."
+    )
+    assert (await told_of(state="queued")).splitlines()[0] == (
+        "No job is queued. Of the newest: 1 processing, 1 uncertain, 1 rejected, 1 failed, 1 succeeded."
+    )
+    assert "get_task_result waits for those under way" in await told_of(state="queued")
+
+
+@ERAS
+async def test_a_row_whose_video_expired_says_so(stage: Stage, clock: VirtualClock) -> None:
+    await lost(stage)
+    text = said(await stage.list())
+    assert "succeeded task-1" in text
+    assert "its video expired on 2027-01-15 09:00 UTC, before a copy was saved" in text
+    assert text.endswith("\nAn expired one only a new job makes again: ask the user.")
+
+
+async def test_a_simulated_video_is_called_so(tmp_path: Path) -> None:
+    from refvideo_mcp.app import build_server
+    from refvideo_mcp.settings import Settings
+
+    settings = Settings(api_key="sandbox", sandbox=True, output_dir=tmp_path)
+    async with Client(build_server(settings)) as client:
+        call = {"prompt": "@1 runs", "subjects": [{"images": [URL]}], "duration": 1, "resolution": "540p"}
+        started = await client.call_tool("generate_reference_video", call)
+        done = await client.call_tool("get_task_result", {"task_id": told(started)["task_id"]})
+    assert said(started).startswith("[sandbox] Job ")
+    assert said(done).startswith("[sandbox] Done: ")
+    for text in (said(done), told(done)["next_step"]):
+        assert text.endswith("Tell the user where the file is. Say that the video is simulated.")

@@ -49,7 +49,10 @@ def test_generate_makes_a_video_and_prints_its_path_and_nothing_else_on_stdout(p
     video = Path(found.stdout.removesuffix("\n"))
     assert video.parent == place.folder / "videos"
     assert plays(video)
-    assert re.search(rf"\* job +{ID}; 299 s left|✓ job +{ID}; 299 s left", found.stderr)
+    assert re.search(
+        rf"\* job +{ID}; Allowance: 299 of 300 s of video left|✓ job +{ID}; Allowance: 299 of 300 s of video left",
+        found.stderr,
+    )
     assert "hero.png, sent to 127.0.0.1" in found.stderr
     assert "\x1b" not in found.stderr
     assert place.submits() == 1
@@ -331,7 +334,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(place: Place) -
     order = ["generate", "--prompt", "@hero", "--subject", f"hero={place.picture}", *SHORT]
     with running(*order, settings=place.settings) as command:
         assert command.stderr is not None
-        assert any(b"s left in today's allowance" in line for line in command.stderr)
+        assert any(b" of 300 s of video left in these 24 hours" in line for line in command.stderr)
         command.send_signal(signal.SIGINT)
         out, rest = command.communicate()
         assert (command.returncode, out) == (130, b"")

@@ -100,8 +100,8 @@ async def test_the_user_is_asked_what_it_takes_and_then_it_is_bought(
         first = await submit(client)
         second = await submit(client, prompt="@1\x1b[2J sings\u202e", duration=10, resolution="1080p")
     assert user.questions == [
-        'Buy 5 s of video at 720p: "@1 runs"? 300 s are left in today\'s allowance.',
-        'Buy 10 s of video at 1080p: "@1 [2J sings"? 295 s are left in today\'s allowance.',
+        'Buy 5 s of video at 720p: "@1 runs"? Allowance: 300 of 300 s of video left in these 24 hours.',
+        'Buy 10 s of video at 1080p: "@1 [2J sings"? Allowance: 295 of 300 s of video left in these 24 hours.',
     ]
     assert [told(first)["task_id"], told(second)["task_id"]] == ["task-1", "task-2"]
 
@@ -304,7 +304,9 @@ class TestAtTheTerminal:
             typist.waits_for("[y/N]")
             typist.types(f"{key}\n")
             assert typist.waits_for_the_end()[0] == code
-        asked = 'Buy 1 s of video at 540p: "@hero waves"? 300 s are left in today\'s allowance. [y/N]'
+        asked = (
+            'Buy 1 s of video at 540p: "@hero waves"? Allowance: 300 of 300 s of video left in these 24 hours. [y/N]'
+        )
         assert asked in typist.seen
         assert ("You said no: nothing was sent or bought." in typist.seen) == (posts == 0)
         assert place.submits() == posts

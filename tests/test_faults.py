@@ -107,7 +107,7 @@ class Outcome:
 ACCEPTED = Outcome(
     "queued",
     'Job task-1 is queued. A video takes 0.5-5 minutes. Call get_task_result with task_id "task-1": it waits. '
-    "Do not submit again for this video. 295 s left in today's allowance.",
+    "Do not submit again for this video. Allowance: 295 of 300 s of video left in these 24 hours.",
 )
 
 
@@ -317,7 +317,9 @@ async def test_result_that_comes_wrong_once_is_asked_for_again_within_the_wait(f
         result = await client.call_tool("get_task_result", PATIENTLY | {"task_id": "task-1"})
 
     video = the_video_in(tmp_path)
-    assert said(result) == f"Done: the video is saved at {video} (job task-1). Tell the user where the file is."
+    assert said(result) == (
+        f"Done: the video is saved at {video} (job task-1). Seed 7. Tell the user where the file is."
+    )
     assert not result.is_error
     assert row(router.url, tmp_path) == ("succeeded", "task-1")
     assert len(router.posts) == 1

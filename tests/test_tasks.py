@@ -37,7 +37,7 @@ async def test_a_call_that_becomes_a_task_ends_in_the_answer_of_the_tool(tmp_pat
         "Job task-1 is queued. A video takes 0.5-5 minutes. Sent to api.myrouter.ai: dog.png. "
         "Note: The prompt never names `@dog`: a subject that is not named may not appear. "
         'Call get_task_result with task_id "task-1": it waits. Do not submit again for this video. '
-        "295 s left in today's allowance."
+        "Allowance: 295 of 300 s of video left in these 24 hours."
     )
     assert created == {
         "resultType": "task",
@@ -53,7 +53,11 @@ async def test_a_call_that_becomes_a_task_ends_in_the_answer_of_the_tool(tmp_pat
     assert last["status"] == "completed"
     assert finished.model_dump(exclude={"meta"}) == asked.model_dump(exclude={"meta"})
     (file,) = (tmp_path / "videos").iterdir()
-    assert said(finished) == f"Done: the video is saved at {file} (job task-1). Tell the user where the file is."
+    assert said(finished) == (
+        f"Done: the video is saved at {file} (job task-1). "
+        "Note: The prompt never names `@dog`: a subject that is not named may not appear. Seed 7. "
+        "Tell the user where the file is."
+    )
 
 
 async def call(client: Client) -> dict[str, Any]:
@@ -239,7 +243,7 @@ async def test_input_that_nobody_asked_for_is_acknowledged(tmp_path: Path) -> No
     ("task_id", "why"),
     [
         ("gone", "api.myrouter.ai does not know the task gone. The newest jobs here: task-1."),
-        ("no id at all", "`task_id` must be the id as generate_reference_video returned it"),
+        ("no id at all", "`task_id` must be the job's id or key as it was given"),
         ("a-key-of-the-caller", "This is no task id. The job's own is task-1."),
     ],
     ids=["unknown", "malformed", "a key"],

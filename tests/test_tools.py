@@ -69,14 +69,14 @@ async def test_two_calls_turn_a_picture_into_a_saved_video(tmp_path: Path, era: 
     assert text_of(started) == (
         "Job task-1 is queued. A video takes 0.5-5 minutes. Sent to api.myrouter.ai: fox.png. "
         'Call get_task_result with task_id "task-1": it waits. Do not submit again for this video. '
-        "295 s left in today's allowance."
+        "Allowance: 295 of 300 s of video left in these 24 hours."
     )
     assert started.structured_content == {
         "task_id": "task-1",
         "state": "queued",
         "next_step": "Sent to api.myrouter.ai: fox.png. "
         'Call get_task_result with task_id "task-1": it waits. Do not submit again for this video. '
-        "295 s left in today's allowance.",
+        "Allowance: 295 of 300 s of video left in these 24 hours.",
     }
     body = json.loads(sent[0].content)
     picture = body["subjects"][0]["images"][0]
@@ -85,7 +85,9 @@ async def test_two_calls_turn_a_picture_into_a_saved_video(tmp_path: Path, era: 
 
     (file,) = (tmp_path / "videos").iterdir()
     assert file.read_bytes() == MP4
-    assert text_of(finished) == f"Done: the video is saved at {file} (job task-1). Tell the user where the file is."
+    assert text_of(finished) == (
+        f"Done: the video is saved at {file} (job task-1). Seed 7. Tell the user where the file is."
+    )
     assert finished.structured_content == {
         "task_id": "task-1",
         "state": "succeeded",
@@ -119,7 +121,7 @@ async def test_a_video_that_is_not_saved_is_a_link_in_text_and_structure(tmp_pat
     async with clock.passing(), Client(server(tmp_path, clock, output_dir=None)) as client:
         result = await client.call_tool("get_task_result", {"task_id": "task-1"})
     assert text_of(result) == (
-        f"Done: {LINK} (the link dies about 09:00 UTC; job task-1). "
+        f"Done: {LINK} (the link dies about 09:00 UTC; job task-1). Seed 7. "
         "Give the user this link now. Call get_task_result again for a fresh one."
     )
     assert result.structured_content is not None

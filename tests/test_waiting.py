@@ -70,7 +70,9 @@ async def test_one_call_waits_until_the_video_is_on_disk(
 
     (name,) = await files(videos)
     saved_to = str(videos / name)
-    assert said(answer) == f"Done: the video is saved at {saved_to} (job task-1). Tell the user where the file is."
+    assert (
+        said(answer) == f"Done: the video is saved at {saved_to} (job task-1). Seed 7. Tell the user where the file is."
+    )
     link = answer.content[1]
     assert isinstance(link, ResourceLink)
     assert (link.uri, link.name, link.mime_type) == ((videos / name).as_uri(), name, "video/mp4")
@@ -550,7 +552,11 @@ async def test_a_list_that_leaves_a_finished_video_out_tells_it_as_news(
         failed = await jobs(client, state="failed")
         everything = await jobs(client)
 
-    assert said(failed) == ("No job is failed.\nNothing to do. Since you last looked, 1 more video finished: task-1.")
+    assert said(failed) == (
+        "No job is failed. Of the newest: 1 succeeded.\n"
+        "get_task_result with a task_id gives the link of a video without a file. "
+        "Since you last looked, 1 more video finished: task-1."
+    )
     assert "Since" not in said(everything)
 
 
@@ -594,14 +600,14 @@ async def test_the_list_leads_back_to_lost_jobs(
     lines = said(answer).splitlines()
     assert lines[0] == "The 4 newest jobs:"
     assert lines[1].startswith(f'{times[3]} failed task-4 "@1 dreams dreams')
-    assert lines[2] == f'{times[2]} uncertain {sleeps["idempotency_key"]} "@1 sleeps"'
+    assert lines[2] == f'{times[2]} uncertain {sleeps["idempotency_key"]} "@1 sleeps": {sleeps["reason"]}'
     assert lines[3] == (
         f'{times[1]} rejected {swears["idempotency_key"]} "@1 swears": '
-        'api.myrouter.ai answered 400 ILLEGAL_PROMPT: "trace_id: 012…'
+        'api.myrouter.ai answered 400 ILLEGAL_PROMPT: "trace_id: 0123abcd". Nothing was bought.'
     )
     assert lines[4] == f'{times[0]} succeeded task-1 "@1 runs" -> {videos / saved}'
     assert lines[5] == told(answer)["next_step"]
-    assert lines[5] == "get_task_result with a task_id waits for that job or gives its link."
+    assert lines[5].startswith("get_task_result with a task_id tells what to change about a failed one. A rejected")
     assert [job["task_id"] for job in told(newest)["jobs"]] == ["task-4"]
     assert told(uncertain)["jobs"] == [sleeps]
 

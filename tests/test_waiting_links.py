@@ -123,11 +123,11 @@ async def test_a_link_that_does_not_open_is_handed_out_with_what_its_host_answer
     )
     dies = f"{datetime.fromtimestamp(EPOCH + 3600, UTC):%H:%M}"
     assert said(answer).startswith(f"Done: {LINK} (the link dies about {dies[:3]}")
-    assert said(answer).endswith(f"{happened} {next_step}")
+    assert said(answer).endswith(f"{happened} Seed 7. {next_step}")
     assert not answer.is_error
     assert (told(answer)["state"], told(answer)["videos"][0]["url"]) == ("succeeded", LINK)
     assert (told(answer)["warnings"], told(answer)["next_step"]) == ([happened], next_step)
-    assert said(again).endswith(f"{happened} {next_step}")
+    assert said(again).endswith(f"{happened} Seed 7. {next_step}")
     assert told(listed)["jobs"][0]["reason"] == happened
     assert "could not be fetched yet" in said(listed)
     assert "new job" not in said(answer) + said(again)
@@ -229,7 +229,7 @@ async def test_a_link_past_its_stated_life_without_a_fresh_one_is_expired(
     assert not before.is_error
     why = f"its video expired on {time_of(3611)}, before a copy was saved"
     assert answer.is_error
-    assert said(answer) == f"Job task-1 succeeded, but {why}. Tell the user. Only a new job makes it again."
+    assert said(answer) == f"Job task-1 succeeded, but {why}. Seed 7. Tell the user. Only a new job makes it again."
     assert (told(answer)["state"], told(answer)["reason"], "videos" in told(answer)) == ("succeeded", why, False)
     assert told(listed)["jobs"][0]["reason"] == why
     assert len(router.polls) == asked, "nobody wants to know"
@@ -342,7 +342,7 @@ async def test_a_wait_that_ends_while_the_video_is_being_saved_says_so(
         await clock.sleep(60)
         saved = await result(client)
 
-    next_step = "Call get_task_result again: it waits for the file. Until then the link works, too."
+    next_step = "Seed 7. Call get_task_result again: it waits for the file. Until then the link works, too."
     assert said(answer).endswith(f"It is being saved just now. {next_step}")
     assert told(answer)["videos"][0]["url"] == LINK
     assert said(saved).startswith("Done: the video is saved at")

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print_error(_interrupted(known, sign), as_json=options.json)
         return INTERRUPTED
-    code = print_job(job, screen, as_json=options.json, sign=sign)
+    code = print_job(job, screen, as_json=options.json, sign=sign, notes=False)
     return DONE if options.no_wait and job.task_id else code
 
 
@@ -106,7 +106,7 @@ async def _submitted(
 def _print_submission(done: Submission, sent_to: str, screen: Screen) -> None:
     if done.sent:
         screen.done("pictures", f"{', '.join(clean(path.name, 60) for path in done.sent)}, sent to {sent_to}")
-    left = f"; {done.seconds_left} s left in today's allowance" if done.seconds_left is not None else ""
+    left = f"; {done.allowance.rstrip('.')}" if done.allowance else ""
     joined = ", which an identical call had started: nothing new was bought" if done.joined else ""
     screen.done("job", f"{done.job.handle}{joined}{left}")
     for warning in done.job.warnings:

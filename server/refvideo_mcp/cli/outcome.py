@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,16 @@ from pydantic import BaseModel
 from refvideo_mcp.cli.exit_codes import DONE, FAILED, NOT_OVER
 from refvideo_mcp.cli.screen import Screen
 from refvideo_mcp.errors import RefvideoError
-from refvideo_mcp.jobs import answer_of, failure, is_being_saved, is_lost, loss, progress_message
+from refvideo_mcp.jobs import (
+    age_of,
+    answer_of,
+    failure,
+    is_being_saved,
+    is_lost,
+    is_unusually_long,
+    loss,
+    progress_message,
+)
 from refvideo_mcp.ledger import Job
 
 __all__ = ["print_error", "print_job", "print_json"]
@@ -28,8 +38,11 @@ class Outcome:
     result: str = ""
 
 
-def print_job(job: Job, screen: Screen, *, as_json: bool, sign: str) -> int:
-    """Say what became of the job, its result alone on stdout and last; the exit code that says the same."""
+def print_job(job: Job, screen: Screen, *, as_json: bool, sign: str, notes: bool = True) -> int:
+    """Say what became of the job, its result alone on stdout and last; the exit code that says the same.
+
+    `notes`: the warnings were not told before.
+    """
     if job.preview and not Path(job.preview).is_file():
         job = replace(job, preview=None)  # the cache was cleared, or was a sandbox's own
     outcome = _outcome(job)
@@ -38,6 +51,10 @@ def print_job(job: Job, screen: Screen, *, as_json: bool, sign: str) -> int:
         return outcome.code
     tell = {DONE: screen.done, FAILED: screen.failed, NOT_OVER: screen.noted}[outcome.code]
     tell("video", sign + outcome.happened)
+    for note in job.warnings if notes else ():
+        screen.noted("note", note)
+    if job.seed is not None:
+        screen.done("seed", str(job.seed))
     if job.preview:
         screen.done("preview", job.preview)
     if not outcome.result or outcome.code != DONE:
@@ -102,8 +119,12 @@ def _outcome(job: Job) -> Outcome:
                 f"Do not submit it again. What became of it: refvideo-mcp result {job.handle}",
             )
         case _:
+            now = time.time()
+            unusual = ", which is unusually long" if is_unusually_long(job, now) else ""
             return Outcome(
-                NOT_OVER, progress_message(job), f"To wait for it and save it: refvideo-mcp result {job.handle}"
+                NOT_OVER,
+                f"{progress_message(job)}, {age_of(job, now)} after it was submitted{unusual}",
+                f"To wait for it and save it: refvideo-mcp result {job.handle}",
             )
 
 

@@ -9,10 +9,13 @@ from refvideo_mcp.spec import JobAnswer, JobList, JobSummary, VideoAnswer
 
 __all__ = [
     "RELEASED",
+    "age_of",
     "answer_of",
     "answers_of",
     "is_lost",
+    "is_unusually_long",
     "loss",
+    "notes_of",
     "opened",
     "progress_message",
     "reason_of",
@@ -22,6 +25,7 @@ __all__ = [
 ]
 
 
+UNUSUAL_SECONDS = 15 * 60.0
 RELEASED = "Released: the same request may be made again as a new job."
 
 
@@ -36,7 +40,7 @@ def answer_of(job: Job, next_step: str) -> JobAnswer:
         seed=job.seed,
         preview=job.preview,
         videos=_videos(job) or None,
-        warnings=[*filter(None, [trouble_of(job)]), *job.warnings] or None,
+        warnings=notes_of(job) or None,
         next_step=next_step,
     )
 
@@ -47,7 +51,7 @@ def answers_of(jobs: Sequence[Job], next_step: str) -> JobList:
 
 def progress_message(job: Job) -> str:
     if not job.key and job.answered_at is None:  # another program's, or nobody's
-        return "asking the router"
+        return f"asking {job.gateway}"
     if job.state == "succeeded":
         return f"succeeded. {job.not_saved}" if job.not_saved else "succeeded, saving the video"
     percent = f", {job.progress_percent} %" if job.progress_percent and not job.ended else ""
@@ -76,6 +80,21 @@ def loss(job: Job) -> str:
 def trouble_of(job: Job) -> str | None:
     """Why a video that there is could not be put on disk."""
     return None if job.saved_to or is_lost(job) else job.not_saved
+
+
+def notes_of(job: Job) -> list[str]:
+    """What the user should hear about a job beside its outcome, the most important first."""
+    return [*filter(None, [trouble_of(job)]), *job.warnings]
+
+
+def age_of(job: Job, now: float) -> str:
+    """How long ago the job was submitted, or first heard of."""
+    seconds = max(0.0, now - job.opened_at)
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
+def is_unusually_long(job: Job, now: float) -> bool:
+    return not job.ended and now - job.opened_at > UNUSUAL_SECONDS
 
 
 def opened(job: Job) -> datetime:

@@ -15,7 +15,7 @@ from refvideo_mcp.jobs.draft import Prepared, prepare
 from refvideo_mcp.jobs.offer import Offer, offer
 from refvideo_mcp.jobs.opening import ANSWER_SECONDS, Opening
 from refvideo_mcp.jobs.outcomes import bought
-from refvideo_mcp.jobs.rules import Limits, is_recent, seconds_left, twins_of
+from refvideo_mcp.jobs.rules import Limits, in_words, is_recent, seconds_left, twins_of
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
 from refvideo_mcp.ledger import Job
@@ -32,7 +32,7 @@ LOOKED_THROUGH = 50
 
 @dataclass(frozen=True)
 class Submission:
-    """What became of a call: the job, whether an earlier call had started it, and what is left of the allowance.
+    """What became of a call: the job, whether an earlier call had started it, and the allowance that is left.
 
     `sent` are the local files whose contents went where `Buying.pictures_go_to` says.
     """
@@ -40,6 +40,7 @@ class Submission:
     job: Job
     joined: bool
     seconds_left: int | None
+    allowance: str
     sent: tuple[Path, ...]
 
 
@@ -114,7 +115,8 @@ class Buying:
             answer = bought(watch, self._host)
             known = [answer, *(k for k in opened.known if k.id != answer.id)]
             sent = () if joined else prepared.sent
-            yield Submission(answer, joined, seconds_left(known, self._limits), sent)
+            left = seconds_left(known, self._limits)
+            yield Submission(answer, joined, left, in_words(left, self._limits), sent)
             in_time = self._clock.steady() - begun <= DELIVERED_SECONDS
             if (answer.task_id and in_time) or (joined and draft.key_given):
                 self._callers.answer(answer, caller)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import prepare
-from refvideo_mcp.jobs.rules import DAY_SECONDS, Limits, decide, seconds_left
+from refvideo_mcp.jobs.rules import DAY_SECONDS, Limits, decide, in_words, seconds_left
 from refvideo_mcp.ledger import Draft, Job
 from refvideo_mcp.spec import ReferenceVideoRequest
 
@@ -17,10 +17,10 @@ MOST_JOBS = 1000
 
 @dataclass(frozen=True)
 class Offer:
-    """`buys`: a new job, not one that the call would join. `seconds_left` before it; None = no limit."""
+    """`buys`: a new job, not one that the call would join. `allowance`: what is left of it before."""
 
     buys: bool
-    seconds_left: int | None
+    allowance: str
 
 
 async def offer(
@@ -41,4 +41,7 @@ async def offer(
     draft = (await prepare(crew, request, roots, key=key)).draft
     newest = await crew.ask(crew.ledger.newest, crew.account, MOST_JOBS)
     known = [job.at(now) for job in newest if job.opened_at > now - DAY_SECONDS]
-    return Offer(isinstance(decide(draft, known, now, limits, busy, posting), Draft), seconds_left(known, limits))
+    return Offer(
+        isinstance(decide(draft, known, now, limits, busy, posting), Draft),
+        in_words(seconds_left(known, limits), limits),
+    )

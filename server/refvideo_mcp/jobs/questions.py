@@ -89,7 +89,7 @@ async def about_buying(
     offer = await jobs.buying.offer(call, roots, key=call.idempotency_key, caller=caller)
     if not offer.buys:
         return PurchaseQuestion(buys=False)
-    left = f" {offer.seconds_left} s are left in today's allowance." if offer.seconds_left is not None else ""
+    left = f" {offer.allowance}" if offer.allowance else ""
     return PurchaseQuestion(
         True, f'Buy {call.duration} s of video at {call.resolution}: "{clean(call.prompt, 100)}"?{left}'
     )

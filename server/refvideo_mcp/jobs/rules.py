@@ -7,7 +7,7 @@ from datetime import datetime
 from refvideo_mcp.errors import UNCERTAIN_ADVICE, Advice, Refused, wait_for
 from refvideo_mcp.ledger import OPEN, Draft, Job
 
-__all__ = ["DAY_SECONDS", "Limits", "UncertainTwin", "decide", "is_recent", "seconds_left", "twins_of"]
+__all__ = ["DAY_SECONDS", "Limits", "UncertainTwin", "decide", "in_words", "is_recent", "seconds_left", "twins_of"]
 
 DAY_SECONDS = 24 * 3600.0
 TWIN_SECONDS = 600.0
@@ -94,6 +94,13 @@ def is_recent(job: Job, now: float) -> bool:
 def seconds_left(known: Sequence[Job], limits: Limits) -> int | None:
     """Seconds of video left of today's allowance; None where there is no limit."""
     return max(0, limits.seconds_per_day - _used(known)) if limits.seconds_per_day else None
+
+
+def in_words(left: int | None, limits: Limits) -> str:
+    """What `seconds_left` tells, as a sentence; "" where there is no limit."""
+    if left is None:
+        return ""
+    return f"Allowance: {left} of {limits.seconds_per_day} s of video left in these 24 hours."
 
 
 def _used(known: Sequence[Job]) -> int:

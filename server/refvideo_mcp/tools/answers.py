@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,44 +11,69 @@ from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, 
 
 from refvideo_mcp.errors import clean
 from refvideo_mcp.jobs import (
+    age_of,
     answer_of,
     answers_of,
     failure,
     is_being_saved,
     is_lost,
+    is_unusually_long,
     loss,
+    notes_of,
     opened,
     row_note,
     status_in_words,
-    trouble_of,
 )
-from refvideo_mcp.ledger import Job
+from refvideo_mcp.ledger import OPEN, Job
 from refvideo_mcp.spec import JobState
 
-__all__ = ["job_list", "job_result", "listed", "news", "without_paths"]
+__all__ = ["NOTHING_ELSE", "Around", "in_words", "job_list", "job_result", "news", "without_paths"]
 
-# A text is read by every agent, whatever its window. The structure is not cut.
+# A text is read by every agent, whatever its window. Names are cut for it, never what the user must hear.
 MOST_WORDS = 60
-FEWEST_WORDS = 5
 WORDS_OF_OTHERS = 25
+WORDS_OF_FILES = 7
 WORDS_OF_NEWS = 4
 WORDS_OF_STATUS = 12
+USUAL_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Around:
+    """What else an answer about a job says. `sent_to` is where the local files `sent` went.
+
+    `finished` are videos that were finished while nobody asked.
+    """
+
+    joined: bool = False
+    sent: Sequence[str] = ()
+    sent_to: str = ""
+    allowance: str = ""
+    finished: Sequence[Job] = ()
+
+
+NOTHING_ELSE = Around()
 
 
 async def job_result(
-    job: Job, *, sign: str, links: bool = False, paths: bool = True, before: str = "", after: str = ""
+    job: Job, *, sign: str, now: float, links: bool = False, paths: bool = True, around: Around = NOTHING_ELSE
 ) -> CallToolResult:
-    """The answer about a job. `sign` begins it; `before` and `after` are sentences around what to do next.
+    """The answer about a job. `sign` begins it: the video is simulated.
 
     Without `paths` it names no file of this machine; the preview is shown all the same. `links`: the client shows a
     link to a file.
     """
     picture = await _preview(job.preview) if job.preview else None
     job = job if paths else without_paths(job)
-    outcome, next_step = _told(job)
-    next_step = f"{next_step} {after}".strip()
-    note = _cut(_note(job), MOST_WORDS - _words(sign, outcome, before, next_step))
-    text = " ".join(part for part in (outcome, before, note, next_step) if part)
+    outcome, next_step = _told(job, now)
+    if sign and job.state == "succeeded" and not is_lost(job):
+        next_step += " Say that the video is simulated."
+    joined = "An identical call had already started this job; nothing new was bought." if around.joined else ""
+    facts = _facts(job)
+    room = MOST_WORDS - _words(sign, outcome, joined, facts, next_step, around.allowance)
+    sent = _sent(around, room)
+    told = news(around.finished, room - _words(sent))
+    text = " ".join(filter(None, (outcome, joined, sent, facts, next_step, around.allowance, told)))
     content: list[ContentBlock] = [TextContent(type="text", text=sign + text)]
     if job.saved_to and links:
         file = Path(job.saved_to)
@@ -56,7 +81,7 @@ async def job_result(
         content.append(ResourceLink(type="resource_link", uri=file.as_uri(), name=file.name, mime_type=mime))
     if picture:
         content.append(picture)
-    answer = answer_of(job, sign + f"{before} {next_step}".strip())
+    answer = answer_of(job, sign + " ".join(filter(None, (joined, sent, next_step, around.allowance, told))))
     return CallToolResult(
         content=content,
         structured_content=answer.model_dump(mode="json", exclude_none=True),
@@ -64,11 +89,20 @@ async def job_result(
     )
 
 
-def job_list(jobs: Sequence[Job], state: JobState | None = None, *, sign: str, after: str = "") -> CallToolResult:
-    """The answer about several jobs, newest first; with `state`, about all that are in it."""
-    next_step = "get_task_result with a task_id waits for that job or gives its link." if jobs else "Nothing to do."
-    next_step = f"{next_step} {after}".strip()
-    lines = [_count(len(jobs), state), *map(_line, jobs), next_step]
+def job_list(
+    jobs: Sequence[Job],
+    state: JobState | None = None,
+    others: Sequence[Job] = (),
+    *,
+    sign: str,
+    after: str = "",
+) -> CallToolResult:
+    """The answer about several jobs, newest first; with `state`, about those in it, and `others` where there is none.
+
+    `after` is a sentence behind what to do next.
+    """
+    next_step = " ".join(filter(None, (_next_steps(jobs or others), after)))
+    lines = [_heading(len(jobs), state, others), *map(_line, jobs), next_step]
     answer = answers_of(jobs, sign + next_step)
     return CallToolResult(
         content=[TextContent(type="text", text=sign + "\n".join(lines))],
@@ -76,36 +110,69 @@ def job_list(jobs: Sequence[Job], state: JobState | None = None, *, sign: str, a
     )
 
 
-def _count(jobs: int, state: JobState | None) -> str:
-    if jobs == 0 and state is not None:
-        return f"No job is {state}."
-    return "No jobs yet." if jobs == 0 else "The newest job:" if jobs == 1 else f"The {jobs} newest jobs:"
+def _heading(jobs: int, state: JobState | None, others: Sequence[Job]) -> str:
+    if jobs:
+        kind = f"{state} " if state else ""
+        return f"The newest {kind}job:" if jobs == 1 else f"The {jobs} newest {kind}jobs:"
+    if not state or not others:
+        return "No jobs yet."
+    states = [job.state for job in others]
+    counted = ", ".join(f"{states.count(other)} {other}" for other in dict.fromkeys(states))
+    return f"No job is {state}. Of the newest: {counted}."
 
 
-def news(finished: Sequence[Job]) -> str:
-    """The sentence about videos that were finished while nobody asked."""
+def _next_steps(jobs: Sequence[Job]) -> str:
+    """What to do about jobs, by what became of them."""
+    under_way = next((job for job in jobs if job.state in OPEN), None)
+    links = any(job.state == "succeeded" and not job.saved_to and not is_lost(job) for job in jobs)
+    states = {job.state for job in jobs}
+    doubtful = next((job for job in jobs if job.state == "uncertain" and not job.released), None)
+    steps = {
+        f'get_task_result waits for those under way, for example task_id "{under_way.handle if under_way else ""}".': (
+            under_way is not None
+        ),
+        "get_task_result with a task_id gives the link of a video without a file.": links,
+        "get_task_result with a task_id tells what to change about a failed one.": "failed" in states,
+        "A rejected one was not bought: mend its reason, then submit again.": "rejected" in states,
+        f"An uncertain one may have been bought: do not submit again for that video; the user can look for it in the "
+        f"console of {doubtful.gateway if doubtful else ''}.": doubtful is not None,
+        "An expired one only a new job makes again: ask the user.": any(map(is_lost, jobs)),
+    }
+    return " ".join(step for step, applies in steps.items() if applies) or "Nothing to do."
+
+
+def news(finished: Sequence[Job], room: int = MOST_WORDS) -> str:
+    """The sentence about videos that were finished while nobody asked; `room` is in words."""
     if not finished:
         return ""
     names = [job.saved_to if job.saved_to and _words(job.saved_to) <= WORDS_OF_NEWS else job.handle for job in finished]
     videos = "1 more video" if len(finished) == 1 else f"{len(finished)} more videos"
-    return f"Since you last looked, {videos} finished: {listed(names, WORDS_OF_NEWS)}."
+    begin = f"Since you last looked, {videos} finished"
+    listed = _listed(names, WORDS_OF_NEWS, room - _words(begin))
+    return f"{begin}: {listed or 'list_reference_videos names them'}."
 
 
-def listed(names: Sequence[str], most_words: int) -> str:
-    """As many names as fit into so many words, and how many are left."""
-    shown = list(names)
-    while len(shown) > 1 and _words(*shown) > most_words:
-        shown.pop()
-    rest = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
-    return ", ".join(shown) + rest
+def _sent(around: Around, room: int) -> str:
+    if not around.sent:
+        return ""
+    listed = _listed(around.sent, WORDS_OF_FILES, room - _words("Sent to", around.sent_to))
+    count = len(around.sent)
+    return f"Sent to {around.sent_to}: {listed or ('1 picture' if count == 1 else f'{count} pictures')}."
+
+
+def _listed(names: Sequence[str], most_words: int, room: int) -> str:
+    """As many names as fit into `most_words`, and how many are left; "" where there is no room for one."""
+    for shown in range(len(names), 0, -1):
+        rest = f" and {len(names) - shown} more" if shown < len(names) else ""
+        if _words(*names[:shown]) <= most_words and _words(*names[:shown], rest) <= room:
+            return ", ".join(names[:shown]) + rest
+    return ""
 
 
 def _cut(text: str, most_words: int) -> str:
-    """The beginning of a text, or nothing where that would say nothing."""
+    """The beginning of a text."""
     words = text.split(" ")
-    if len(words) <= most_words:
-        return text
-    return " ".join(words[:most_words]).rstrip(".,;:") + "…" if most_words >= FEWEST_WORDS else ""
+    return text if len(words) <= most_words else " ".join(words[:most_words]).rstrip(".,;:") + "…"
 
 
 def _words(*texts: str) -> int:
@@ -117,7 +184,7 @@ def without_paths(job: Job) -> Job:
     return replace(job, saved_to=None, not_saved=None, preview=None)
 
 
-def _told(job: Job) -> tuple[str, str]:
+def _told(job: Job, now: float) -> tuple[str, str]:
     """What happened, and what to do next."""
     match job.state:
         case "succeeded" if job.saved_to:
@@ -144,11 +211,15 @@ def _told(job: Job) -> tuple[str, str]:
             )
         case _:
             words = _cut(status_in_words(job), WORDS_OF_STATUS)
-            unknown = f' ({job.gateway} says "{words}")' if words else ""
+            says = f' ({job.gateway} says "{words}")' if words else ""
             percent = f", {job.progress_percent} %" if job.progress_percent else ""
+            age = f", {age_of(job, now)} after it was submitted" if now - job.opened_at >= USUAL_SECONDS else ""
+            usual = "" if age else " A video takes 0.5-5 minutes."
+            warned = "Unusually long: tell the user. " if is_unusually_long(job, now) else ""
             return (
-                f"Job {job.handle} is {job.state}{percent}{unknown}. A video takes 0.5-5 minutes.",
-                f'Call get_task_result with task_id "{job.handle}": it waits. Do not submit again for this video.',
+                f"Job {job.handle} is {job.state}{percent}{says}{age}.{usual}",
+                f'{warned}Call get_task_result with task_id "{job.handle}": it waits. '
+                "Do not submit again for this video.",
             )
 
 
@@ -163,14 +234,18 @@ def _about_link(job: Job) -> str:
     )
 
 
-def _note(job: Job) -> str:
-    """What else the user should know, most important first."""
-    if trouble := trouble_of(job):
-        return trouble
-    if job.ended or not job.warnings:
-        return ""
-    more = f" (+{len(job.warnings) - 1} more notes.)" if len(job.warnings) > 1 else ""
-    return f"Note: {job.warnings[0]}{more}"
+def _facts(job: Job) -> str:
+    """What else the user must hear, most important first."""
+    others = [f"Another video: {video.url}" for video in job.videos[1:]] if not is_lost(job) else []
+    seed = [f"Seed {job.seed}."] if job.seed is not None and job.state == "succeeded" else []
+    preview = [f"Preview: {job.preview}"] if job.preview else []
+    return " ".join([*filter(None, [in_words(job)]), *others, *seed, *preview])
+
+
+def in_words(job: Job) -> str:
+    """All warnings about a job, in one go."""
+    notes = notes_of(job)
+    return f"Note: {' '.join(notes)}" if notes else ""
 
 
 async def _preview(path: str) -> ImageContent | None:
@@ -183,6 +258,6 @@ async def _preview(path: str) -> ImageContent | None:
 
 def _line(job: Job) -> str:
     prompt = f' "{clean(job.prompt, 60)}"' if job.prompt else ""
-    reason = row_note(job, 60) if job.state != "uncertain" or job.released else None
-    end = f" -> {job.saved_to}" if job.saved_to else f": {reason}" if reason else ""
+    note = row_note(job, 120)
+    end = f" -> {job.saved_to}" if job.saved_to else f": {note}" if note else ""
     return f"{opened(job).isoformat(timespec='seconds')} {job.state} {job.handle}{prompt}{end}"

@@ -1,5 +1,6 @@
 """What the tools do: arguments in, jobs asked, answers out."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from mcp_types import CallToolResult
@@ -8,7 +9,7 @@ from refvideo_mcp.errors import clean
 from refvideo_mcp.jobs import progress_message
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
-from refvideo_mcp.tools.answers import job_list, job_result, listed, news, without_paths
+from refvideo_mcp.tools.answers import NOTHING_ELSE, Around, job_list, job_result, news, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
 from refvideo_mcp.tools.questions import Buying, Roots, Twin, agreed, folders_of, may_buy
 from refvideo_mcp.tools.spec_tool import caller
@@ -25,7 +26,7 @@ PATIENT_CLIENTS = {"claude-code": 300, "gemini-cli-mcp-client": 300}
 LINK_CLIENTS = {"claude-ai", "cursor", "cursor-vscode", "visual studio code", "visual studio code - insiders"}
 LINKS_SINCE = "2025-06-18"
 
-WORDS_OF_FILES = 7
+MOST_OTHERS = 50
 
 
 async def generate_reference_video(
@@ -43,11 +44,9 @@ async def generate_reference_video(
         buy=buy,
     )
     async with submitted as done:
-        joined = "An identical call had already started this job; nothing new was bought." if done.joined else ""
-        names = listed([clean(path.name, 60) for path in done.sent], WORDS_OF_FILES)
-        sent = f"Sent to {jobs.buying.pictures_go_to}: {names}." if done.sent else ""
-        left = f"{done.seconds_left} s left in today's allowance." if done.seconds_left is not None else ""
-        return await _answer(ctx, done.job, before=f"{joined} {sent}".strip(), after=left)
+        sent = [clean(path.name, 60) for path in done.sent]
+        around = Around(done.joined, sent, jobs.buying.pictures_go_to, done.allowance)
+        return await _answer(ctx, done.job, around)
 
 
 async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResult, JobAnswer]:
@@ -71,22 +70,25 @@ async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolR
     found = await state.jobs.newest(call.limit, [call.state] if call.state else [])
     ids = {job.id for job in found}
     beyond = [job for job in await _news(state) if job.id not in ids]
+    others = await state.jobs.newest(MOST_OTHERS) if call.state and not found else []
     shown = found if state.shows_paths else [without_paths(job) for job in found]
-    return job_list(shown, call.state, sign=state.sign, after=news(beyond))
+    return job_list(shown, call.state, others, sign=state.sign, after=news(beyond))
 
 
-async def _answer(ctx: Ctx, job: Job, *, before: str = "", after: str = "", tell: bool = True) -> CallToolResult:
+async def _answer(ctx: Ctx, job: Job, around: Around = NOTHING_ELSE, *, tell: bool = True) -> CallToolResult:
     links = _client(ctx) in LINK_CLIENTS and (ctx.protocol_version or "") >= LINKS_SINCE
-    result = await answer_about(job, state_of(ctx), links=links, before=before, after=after, tell=tell)
+    result = await answer_about(job, state_of(ctx), around, links=links, tell=tell)
     return with_facts(ctx, result, job)
 
 
 async def answer_about(
-    job: Job, state: ServerState, *, links: bool = False, before: str = "", after: str = "", tell: bool = True
+    job: Job, state: ServerState, around: Around = NOTHING_ELSE, *, links: bool = False, tell: bool = True
 ) -> CallToolResult:
     """What both job tools answer, with the news if an agent is told; `job_result` says what the arguments are."""
-    after = f"{after} {news(await _news(state)) if tell else ''}".strip()
-    return await job_result(job, sign=state.sign, links=links, paths=state.shows_paths, before=before, after=after)
+    around = replace(around, finished=await _news(state) if tell else ())
+    return await job_result(
+        job, sign=state.sign, now=state.clock.now(), links=links, paths=state.shows_paths, around=around
+    )
 
 
 async def _news(state: ServerState) -> list[Job]:

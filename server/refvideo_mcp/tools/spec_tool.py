@@ -19,7 +19,7 @@ from refvideo_mcp.errors import Refused, RefvideoError, clean
 from refvideo_mcp.jobs import Caller, answer_of
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.spec import SpecModel, portable_schema, read_arguments
-from refvideo_mcp.tools.answers import without_paths
+from refvideo_mcp.tools.answers import in_words, without_paths
 from refvideo_mcp.tools.state import JOB_FACTS, Ctx, caller_of, state_of
 
 __all__ = ["SpecTool", "caller", "last_question"]
@@ -121,6 +121,8 @@ def _spoken(error: RefvideoError, ctx: Ctx) -> CallToolResult:
     task = f" Job: {task_id}." if task_id and task_id not in str(error) else ""
     text = f"{state.sign}{error}{task}"
     structure = None
+    if isinstance(error.job, Job) and (notes := in_words(error.job)):
+        text = f"{text} {notes}"
     if isinstance(error.job, Job):
         job = error.job if state.shows_paths else without_paths(error.job)
         structure = answer_of(job, text).model_dump(mode="json", exclude_none=True)
