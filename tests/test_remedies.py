@@ -15,7 +15,7 @@ PROMPT = "The content rules refused the prompt: reword it, then try again."
 TAKE = "The check of the finished video refused it: another take may pass. A new try is a new paid job: ask the user."
 LATER = "This passes by itself, mostly within minutes. A new try is a new paid job: ask the user."
 BALANCE = "Ask the user to top up the account at api.myrouter.ai. (Some gateways report a rate limit this way.)"
-NOTHING = "The router gives no remedy. It may pass by itself; a new try is a new job: ask the user."
+NOTHING = "api.myrouter.ai gives no remedy. It may pass by itself; a new try is a new job: ask the user."
 BILLED = "Whether it was billed: see the console of api.myrouter.ai."
 
 

@@ -184,7 +184,7 @@ CHECK_ADDRESS = (
 CHECK_TASK = "Check the task_id; a job is visible only to the key that submitted it."
 LATER = "Wait a minute, then try once more."
 OUTPUT_PATH = f"Ask the user to check the output path that is set for the account at {HOST}."
-NO_REMEDY = "The router gives no remedy. It may pass by itself; a new try is a new job: ask the user."
+NO_REMEDY = "router.example gives no remedy. It may pass by itself; a new try is a new job: ask the user."
 
 # The router's table of errors: status, reason, what an agent is told to do.
 LASTING = [

@@ -442,7 +442,7 @@ async def test_a_failed_job_is_an_error_with_its_reason_and_what_to_change(
     assert other.is_error
     assert said(other) == (
         'Job task-2 failed: "the subject left the picture". '
-        "The router gives no remedy. It may pass by itself; a new try is a new job: ask the user. "
+        "api.myrouter.ai gives no remedy. It may pass by itself; a new try is a new job: ask the user. "
         "Whether it was billed: see the console of api.myrouter.ai."
     )
 

@@ -151,7 +151,7 @@ FINDABLE_ADVICE = (
     + Advice("Tell the user, who can", "You can")
     + " look for it in the console of {host}."
 )
-NO_REMEDY = "The router gives no remedy. It may pass by itself; a new try is a new job" + Advice(": ask the user.", ".")
+NO_REMEDY = "{host} gives no remedy. It may pass by itself; a new try is a new job" + Advice(": ask the user.", ".")
 _LATER = "Wait a minute, then try once more."
 
 # The router's documented reasons: what to do about each.

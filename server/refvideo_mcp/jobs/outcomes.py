@@ -89,7 +89,7 @@ def _unanswered(job: Job, trouble: RefvideoError | None, now: float) -> Unavaila
         state = f"{job.state}, for {now - job.changed_at:.0f} s" if job.answered_at is not None else "none"
         known = f"Last known state of job {job.handle}: {state}."
     return Unavailable(
-        f"{trouble.happened if trouble else 'The router has not answered.'} {known}",
+        f"{trouble.happened if trouble else f'{job.gateway} has not answered.'} {known}",
         trouble.advice if trouble else "The job is not affected: ask again.",
         reason=trouble.reason if trouble else None,
         task_id=job.task_id,

@@ -121,11 +121,10 @@ def _spoken(error: RefvideoError, ctx: Ctx) -> CallToolResult:
     task = f" Job: {task_id}." if task_id and task_id not in str(error) else ""
     text = f"{state.sign}{error}{task}"
     structure = None
-    if isinstance(error.job, Job) and (notes := in_words(error.job)):
-        text = f"{text} {notes}"
     if isinstance(error.job, Job):
         job = error.job if state.shows_paths else without_paths(error.job)
         structure = answer_of(job, text).model_dump(mode="json", exclude_none=True)
+        text = f"{text} {in_words(job)}".strip()
     result = CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structure, is_error=True)
     if client_supports_apps(ctx):
         result.meta = {JOB_FACTS: {"told": error.for_person, "isRefused": isinstance(error, Refused)}}
