@@ -11,11 +11,22 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client import ClientRequestContext
-from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, ErrorData
+from mcp_types import (
+    CallToolResult,
+    ElicitRequestFormParams,
+    ElicitRequestParams,
+    ElicitResult,
+    ErrorData,
+    ListRootsResult,
+    Root,
+)
+from pydantic import FileUrl
 
 from a_place import SHORT, Place
 from fake_router import LOST, FakeRouter, Reply, process, said, told
+from marker import KEY
 from pictures import saved, scene
+from refvideo_mcp.app import build_server
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.sandbox import Sandbox
 from refvideo_mcp.settings import Settings
@@ -191,6 +202,39 @@ async def test_every_folder_that_a_yes_allows_is_in_the_question(
     async with process(router, tmp_path / "l.db", elicitation_callback=user) as client:
         await submit(client, subjects=[{"images": [str(folder / "cat.png")]} for folder in folders])
     assert user.questions == [f"Send pictures from {' and '.join(map(str, folders))} to api.myrouter.ai?"]
+
+
+@BOTH_ERAS
+async def test_pictures_come_from_the_folders_that_the_client_tells(
+    router: FakeRouter, tmp_path: Path, elsewhere: Path, mode: str
+) -> None:
+    async def open_here(context: ClientRequestContext) -> ListRootsResult:
+        return ListRootsResult(roots=[Root(uri=FileUrl(elsewhere.as_uri()))])
+
+    server = build_server(
+        Settings(api_key=KEY, database=tmp_path / "l.db"), transport=router.transport, clock=router.clock
+    )
+    async with Client(server, mode=mode, list_roots_callback=open_here) as client:
+        assert told(await submit(client, subjects=[{"images": ["cat.png"]}]))["task_id"] == "task-1"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_client_that_fails_to_tell_its_folders_has_none(
+    router: FakeRouter, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    monkeypatch.setattr(questions, "ROOTS_SECONDS", 0.2)  # real seconds, outside of our clock
+
+    async def broken(context: ClientRequestContext) -> ErrorData:
+        if silent:
+            await anyio.sleep_forever()
+        return ErrorData(code=-32601, message="Method not found")
+
+    (elsewhere / "cat.png").rename(tmp_path / "work" / "cat.png")
+    server = build_server(
+        Settings(api_key=KEY, database=tmp_path / "l.db"), transport=router.transport, clock=router.clock
+    )
+    async with Client(server, mode="legacy", list_roots_callback=broken) as client:
+        assert told(await submit(client, subjects=[{"images": ["cat.png"]}]))["task_id"] == "task-1"
 
 
 async def test_a_question_about_the_home_folder_says_that_a_yes_is_none_for_those_in_it(

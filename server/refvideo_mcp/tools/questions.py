@@ -1,13 +1,17 @@
 """What only the user may decide: asked through the client, where it can ask, before anything is paid."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import anyio
+from mcp import MCPError
 from mcp.server.elicitation import AcceptedElicitation, CancelledElicitation, ElicitationResult
 from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve
-from mcp_types import ListRootsResult
+from mcp.shared.message import ServerMessageMetadata
+from mcp_types import ListRootsRequest, ListRootsResult
 from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, Field
 
@@ -21,6 +25,7 @@ __all__ = ["Buying", "Pictures", "Roots", "Saving", "Twin", "agreed", "folders_o
 
 ASKS_BETWEEN_CALLS = "2026-07-28"
 CONFIRM_SECONDS = 25.0
+ROOTS_SECONDS = 5.0
 
 
 class Permission(BaseModel):
@@ -84,13 +89,20 @@ def folders_of(roots: ListRootsResult) -> list[Path]:
     return [Path(url2pathname(file.path)) for file in files if file.scheme == "file"]
 
 
-def client_roots(call: GenerateCall, ctx: Ctx) -> ListRootsResult | ListRoots:
-    """The client's folders, asked for only where a local path is in play."""
+async def client_roots(call: GenerateCall, ctx: Ctx) -> ListRootsResult | ListRoots:
+    """The client's folders, asked for only where a local path is in play; a client that fails at it has none."""
     images = [image for subject in call.subjects for image in subject.images]
     is_local = call.save_to or any(not image.strip().startswith(("https:", "http:", "data:")) for image in images)
     capabilities = ctx.client_capabilities
     if is_local and state_of(ctx).shows_paths and capabilities is not None and capabilities.roots is not None:
-        return ListRoots()
+        if is_version_at_least(ctx.protocol_version or "", ASKS_BETWEEN_CALLS):
+            return ListRoots()
+        with suppress(MCPError), anyio.move_on_after(ROOTS_SECONDS):
+            during = ServerMessageMetadata(related_request_id=ctx.request_id)
+            roots: ListRootsResult = await ctx.session.send_request(
+                ListRootsRequest(), ListRootsResult, metadata=during
+            )
+            return roots
     return ListRootsResult(roots=[])
 
 
