@@ -1,6 +1,7 @@
 """The stdio door, as clients start it: a child process on the sandbox, in both protocol eras."""
 
 import json
+import re
 import subprocess
 import sys
 from functools import partial
@@ -193,11 +194,32 @@ def test_logs_that_nobody_reads_stop_nothing() -> None:
     assert len(said) > 60_000, "more than a pipe holds has to be said, or this shows nothing"
 
 
+LOGS = (
+    "import logging; from refvideo_mcp.logs import configure_logging; from refvideo_mcp.settings import Settings; "
+    "configure_logging(Settings());"
+)
+
+
+def test_a_late_reader_is_told_how_much_was_left_out() -> None:
+    program = f"{LOGS} [logging.warning('word %d', n) for n in range(5000)]; print('all', flush=True); input(); "
+    program += "logging.warning('the end')"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "all\n"
+        _, said = process.communicate("\n", timeout=60)
+    left_out = [int(number) for number in re.findall(r"^\((\d+) log lines were not read", said, re.MULTILINE)]
+    assert left_out
+    assert said.count(": word ") + said.count(": the end") + sum(left_out) == 5001
+
+
 def test_the_last_words_before_the_end_are_still_said() -> None:
-    program = (
-        "import logging; from refvideo_mcp.logs import configure_logging; from refvideo_mcp.settings import Settings; "
-        "configure_logging(Settings()); [logging.warning('word %d', n) for n in range(500)]"
-    )
+    program = f"{LOGS} [logging.warning('word %d', n) for n in range(500)]"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert [line.split()[-1] for line in found.stderr.splitlines()] == [str(n) for n in range(500)]
 

@@ -15,7 +15,7 @@ from refvideo_mcp.settings import Settings
 
 __all__ = ["configure_logging", "last_words", "say"]
 
-MOST_WAITING = 2000
+MOST_WAITING = 1000
 LAST_WORDS_SECONDS = 0.5
 
 
@@ -48,10 +48,12 @@ class _Stderr:
             time.sleep(0.005)
 
     def _write(self) -> None:
+        told = 0
         while True:
             text = self._waiting.get()
-            if self._left_out:
-                text, self._left_out = f"({self._left_out} log lines were not read and are left out)\n{text}", 0
+            if unread := self._left_out - told:
+                text = f"({unread} log lines were not read and are left out)\n{text}"
+                told += unread
             with suppress(OSError, ValueError):  # the reader has gone
                 self._write_all(text)
             self._written += 1
