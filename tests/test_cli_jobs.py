@@ -115,7 +115,7 @@ def test_a_subject_is_an_id_and_pictures_of_every_kind(place: Place) -> None:
         json.dumps({"id": "json", "images": ["me, too.png"], "voice_id": "low"}),
     ]
     subjects = [part for value in values for part in ("--subject", value)]
-    found = place.run("generate", "--prompt", "@hero, @2, @json", *subjects, "--dry-run", "--json")
+    found = place.run("generate", "--prompt", "@hero, @2, @json", *subjects, "--audio", "--dry-run", "--json")
     assert found.returncode == 0, found.stderr
     sent = json.loads(found.stdout)["request"]["subjects"]
     shown = [
