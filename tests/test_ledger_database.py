@@ -113,7 +113,7 @@ def test_a_newer_ledger_is_refused(place: Path | str, opened: Callable[[Path | s
         open_job(opened(place))
     assert str(refused.value) == (
         "The ledger was written by a newer refvideo-mcp (its version is 7, this one reads 1). "
-        "Ask the user to update refvideo-mcp. Nothing was sent or bought."
+        "Ask the user to update refvideo-mcp."
     )
 
 
@@ -130,8 +130,7 @@ def test_a_server_that_does_not_answer_is_named_by_its_setting(address: str) -> 
         open_job(ledger)
     assert str(refused.value) == (
         "The job ledger (the database of REFVIDEO_DATABASE_URL) cannot be used: "
-        "it cannot be reached or refuses the login; ask the user to check REFVIDEO_DATABASE_URL. "
-        "Nothing was sent: a job that cannot be remembered is not bought."
+        "it cannot be reached or refuses the login. Ask the user to check REFVIDEO_DATABASE_URL."
     )
     assert PASSWORD not in "".join(traceback.format_exception(refused.value))
 
@@ -158,8 +157,7 @@ def test_an_url_that_is_no_ledgers_is_refused_without_repeating_it(url: str, tmp
         os.chdir(before)
     assert str(refused.value) == (
         "REFVIDEO_DATABASE_URL is no URL of a PostgreSQL database or of a SQLite file. "
-        "It looks like postgresql+psycopg://user:password@host/name or sqlite:////folder/ledger.db. "
-        "Nothing was sent: a job that cannot be remembered is not bought."
+        "It looks like postgresql+psycopg://user:password@host/name or sqlite:////folder/ledger.db."
     )
     assert PASSWORD not in "".join(traceback.format_exception(refused.value))
     assert list(tmp_path.iterdir()) == []
@@ -177,8 +175,7 @@ def test_a_driver_that_is_missing_is_named(opened: Callable[[Path | str], Ledger
         open_job(opened("postgresql+asyncpg://ann@127.0.0.1:1/refvideo"))
     assert str(refused.value) == (
         "The ledger's database needs the Python package asyncpg, which is not installed. "
-        "Ask the user to install it beside refvideo-mcp. "
-        "Nothing was sent: a job that cannot be remembered is not bought."
+        "Ask the user to install it beside refvideo-mcp."
     )
 
 
@@ -188,7 +185,7 @@ def test_a_read_only_server_is_refused(postgres: Postgres, opened: Callable[[Pat
     with pytest.raises(Refused) as refused:
         open_job(opened(f"{url}%20-cdefault_transaction_read_only%3Don"))
     assert refused.value.happened.endswith(
-        "it is read-only; ask the user to make it writable or to set REFVIDEO_DATABASE_URL."
+        "it is read-only. Ask the user to make it writable or set REFVIDEO_DATABASE_URL."
     )
 
 

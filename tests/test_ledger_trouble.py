@@ -19,6 +19,7 @@ import pytest
 from mcp_types import CallToolResult
 from sqlalchemy import Engine, event
 
+from command_line import run
 from fake_router import FakeRouter, Reply, process, said, told
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import Clock, opening
@@ -94,7 +95,7 @@ def test_a_newer_ledger_is_refused_and_left_as_it_was(file: Path, opened: AsLedg
     before = file.read_bytes()
     assert refusal(opened(file)) == (
         "The ledger was written by a newer refvideo-mcp (its version is 7, this one reads 1). "
-        "Ask the user to update refvideo-mcp. Nothing was sent or bought."
+        "Ask the user to update refvideo-mcp."
     )
     assert file.read_bytes() == before
 
@@ -104,8 +105,8 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_as_it_was(tmp_path: Path, 
     file.write_text("These are my holiday notes.\n" * 100)
     before = file.read_bytes()
     assert refusal(opened(file)) == (
-        f"The job ledger ({file}) cannot be used: the file is no ledger; "
-        f"ask the user to move it away (it was left as it is). {NOTHING}"
+        f"The job ledger ({file}) cannot be used: the file is no ledger. "
+        "Ask the user to move it away (it was left as it is)."
     )
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
@@ -122,8 +123,8 @@ def test_a_damaged_ledger_is_refused_and_left_as_it_was(file: Path, opened: AsLe
         content = content.replace(b'{"prompt": ', b'{"prompt"; ')
     file.write_bytes(content)
     assert refusal(opened(file)) == (
-        f"The job ledger ({file}) cannot be used: it is damaged; "
-        f"ask the user to move it away, with its -wal and -shm files (it was left as it is). {NOTHING}"
+        f"The job ledger ({file}) cannot be used: it is damaged. "
+        "Ask the user to move it away, with its -wal and -shm files (it was left as it is)."
     )
     assert file.read_bytes() == content
 
@@ -162,10 +163,10 @@ def read_only_folder(file: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (read_only_file, "it is read-only; ask the user to make it writable or to set REFVIDEO_DATABASE_URL"),
+        (read_only_file, "it is read-only. Ask the user to make it writable or set REFVIDEO_DATABASE_URL"),
         (
             read_only_folder,
-            "it may not be opened; ask the user to mend its permissions or to set REFVIDEO_DATABASE_URL",
+            "it may not be opened. Ask the user to mend its permissions or set REFVIDEO_DATABASE_URL",
         ),
     ],
 )
@@ -175,15 +176,15 @@ def test_a_ledger_that_may_not_be_written_is_refused(
     file = open_folder / "ledger.db"
     made(file)
     with as_ordinary_user(), closing(Ledger(file)) as ledger:
-        assert refusal(ledger) == f"The job ledger ({file}) cannot be used: {said}. {NOTHING}"
+        assert refusal(ledger) == f"The job ledger ({file}) cannot be used: {said}."
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, opened: AsLedger) -> None:
     (tmp_path / "state").write_text("This is a file.")
     file = tmp_path / "state" / "ledger.db"
     assert refusal(opened(file)) == (
-        f"The job ledger ({file}) cannot be used: it cannot be opened; "
-        f"ask the user to check its folder and permissions or to set REFVIDEO_DATABASE_URL. {NOTHING}"
+        f"The job ledger ({file}) cannot be used: it cannot be opened. "
+        "Ask the user to check its folder and permissions or set REFVIDEO_DATABASE_URL."
     )
 
 
@@ -216,8 +217,8 @@ def failing_disk() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("disk", "said"),
     [
-        (full_disk, "the disk is full; ask the user to free some space"),
-        (failing_disk, "the disk is full or reports errors; ask the user to check it"),
+        (full_disk, "the disk is full. Ask the user to free some space"),
+        (failing_disk, "the disk is full or reports errors. Ask the user to check it"),
     ],
 )
 def test_a_full_disk_refuses_the_job(
@@ -228,7 +229,7 @@ def test_a_full_disk_refuses_the_job(
         jobs = [open_job(before) for _ in range(20 if known else 0)]
     with disk(), closing(Ledger(file)) as ledger, pytest.raises(Refused) as refused:
         jobs.extend(open_job(ledger) for _ in range(20))  # some may still fit into what the file holds already
-    assert str(refused.value) == f"The job ledger ({file}) cannot be used: {said}. {NOTHING}"
+    assert str(refused.value) == f"The job ledger ({file}) cannot be used: {said}."
     assert {job.id for job in opened(file).newest("ann", 100)} == {job.id for job in jobs}
 
 
@@ -300,10 +301,10 @@ def make_read_only(disk: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (fill, "the disk is full or reports errors; ask the user to check it"),
+        (fill, "the disk is full or reports errors. Ask the user to check it"),
         (
             make_read_only,
-            "it cannot be opened; ask the user to check its folder and permissions or to set REFVIDEO_DATABASE_URL",
+            "it cannot be opened. Ask the user to check its folder and permissions or set REFVIDEO_DATABASE_URL",
         ),
     ],
     ids=["full", "read-only"],
@@ -342,5 +343,23 @@ async def test_a_task_id_that_cannot_be_written_is_in_the_log_at_once(
         (small_disk / "holiday.mp4").unlink()
     assert line == (
         f"not written down: task task-1 (idempotency_key {KEY_OF_USER}) is queued. "
-        f"The job ledger ({file}) cannot be used: the disk is full; ask the user to free some space."
+        f"The job ledger ({file}) cannot be used: the disk is full."
     )
+
+
+@pytest.mark.anyio
+async def test_only_a_purchase_is_told_that_nothing_was_bought(tmp_path: Path) -> None:
+    clock, file = VirtualClock(), tmp_path / "ledger.db"
+    file.write_text("These are my holiday notes.\n" * 100)
+    request = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
+    async with clock.passing(), process(FakeRouter(clock), file) as client:
+        bought = await client.call_tool("generate_reference_video", request)
+        listed = await client.call_tool("list_reference_videos", {})
+    forgotten = run(
+        "forget", "--older-than", "9", MYROUTER_API_KEY="k" * 20, REFVIDEO_DATABASE_URL=f"sqlite:///{file.as_posix()}"
+    )
+    why = f"The job ledger ({file}) cannot be used: the file is no ledger."
+    assert said(bought) == f"{why} Ask the user to move it away (it was left as it is). {NOTHING}"
+    assert said(listed) == f"{why} Ask the user to move it away (it was left as it is)."
+    assert forgotten.returncode == 2
+    assert forgotten.stderr.endswith("the file is no ledger. Move it away (it was left as it is).\n")

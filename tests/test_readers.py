@@ -10,7 +10,7 @@ from refvideo_mcp.errors import Advice, Refused, ask_user, ask_user_for, wait_fo
 
 PACKAGE = Path(refvideo_mcp.__file__).parent
 # Where a text may speak to the agent: only agents are told it.
-FACES = {"tools", "tasks", "player", "prompts", "sandbox", "ledger"}
+FACES = {"tools", "tasks", "player", "prompts", "sandbox"}
 NAMES = {"generate_reference_video", "get_task_result", "list_reference_videos"}
 TO_AGENTS = re.compile("|".join(["[Aa]sk the user", "[Tt]ell the user", "unless the user", "[Cc]all again", *NAMES]))
 

@@ -18,7 +18,7 @@ from refvideo_mcp.jobs.outcomes import bought
 from refvideo_mcp.jobs.rules import Limits, in_words, is_recent, seconds_left, twins_of
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
-from refvideo_mcp.ledger import Job
+from refvideo_mcp.ledger import Job, before_buying
 from refvideo_mcp.spec import ReferenceVideoRequest
 
 __all__ = ["Buying", "Submission"]
@@ -162,7 +162,8 @@ class Buying:
 
     async def _newest(self) -> list[Job]:
         now = self._clock.now()
-        found = await self._crew.ask(self._crew.ledger.newest, self._crew.account, LOOKED_THROUGH)
+        with before_buying():
+            found = await self._crew.ask(self._crew.ledger.newest, self._crew.account, LOOKED_THROUGH)
         return [job.at(now) for job in found]
 
     async def _remember_references(self, job_id: str, prepared: Prepared) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import prepare
 from refvideo_mcp.jobs.rules import DAY_SECONDS, Limits, decide, in_words, seconds_left
-from refvideo_mcp.ledger import Draft, Job
+from refvideo_mcp.ledger import Draft, Job, before_buying
 from refvideo_mcp.spec import ReferenceVideoRequest
 
 __all__ = ["Offer", "offer"]
@@ -39,7 +39,8 @@ async def offer(
     """
     now = crew.clock.now()
     draft = (await prepare(crew, request, roots, key=key)).draft
-    newest = await crew.ask(crew.ledger.newest, crew.account, MOST_JOBS)
+    with before_buying():
+        newest = await crew.ask(crew.ledger.newest, crew.account, MOST_JOBS)
     known = [job.at(now) for job in newest if job.opened_at > now - DAY_SECONDS]
     return Offer(
         isinstance(decide(draft, known, now, limits, busy, posting), Draft),

@@ -14,7 +14,7 @@ from refvideo_mcp.jobs.pictures import inline, with_links
 from refvideo_mcp.jobs.rules import Limits, decide
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
-from refvideo_mcp.ledger import Draft, Job
+from refvideo_mcp.ledger import Draft, Job, before_buying
 
 __all__ = ["ANSWER_SECONDS", "Opened", "Opening"]
 
@@ -120,10 +120,11 @@ class Opening:
             return chosen
 
         deadline = now + SUBMIT_SECONDS
-        job = await self._crew.ask_within(
-            self._seconds_left(caller.begun) - LAST_SECONDS,
-            lambda seconds: self._crew.ledger.open(draft, choose, now, deadline, seconds),
-        )
+        with before_buying():
+            job = await self._crew.ask_within(
+                self._seconds_left(caller.begun) - LAST_SECONDS,
+                lambda seconds: self._crew.ledger.open(draft, choose, now, deadline, seconds),
+            )
         if job.id != draft.id:
             watch = self._watches.of(job)
         else:  # from here on it is sent, whoever hears of it

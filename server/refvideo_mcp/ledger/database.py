@@ -6,14 +6,14 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Advice, ask_user
+from refvideo_mcp.ledger.job import LedgerTrouble
 from refvideo_mcp.ledger.postgresql import PostgresDatabase
 from refvideo_mcp.ledger.sqlite import Moved, SqliteFile
 
 __all__ = ["BUSY_SECONDS", "Database", "Moved", "connect", "trouble"]
 
 BUSY_SECONDS = 8.0
-NOTHING = "Nothing was sent: a job that cannot be remembered is not bought."
 
 
 Database = PostgresDatabase | SqliteFile
@@ -31,9 +31,9 @@ def connect(where: Path | str, seconds: float = BUSY_SECONDS) -> Database:
     try:
         return PostgresDatabase(url, seconds)
     except ImportError as error:
-        raise Refused(
+        raise LedgerTrouble(
             f"The ledger's database needs the Python package {error.name}, which is not installed.",
-            f"Ask the user to install it beside refvideo-mcp. {NOTHING}",
+            ask_user("install it beside refvideo-mcp."),
         ) from error
 
 
@@ -49,46 +49,47 @@ def _url(text: str) -> URL:
         url.drivername == "sqlite" and file and not file.startswith((":memory:", "file:"))
     ):
         return url
-    raise Refused(
+    raise LedgerTrouble(
         "REFVIDEO_DATABASE_URL is no URL of a PostgreSQL database or of a SQLite file.",
-        f"It looks like postgresql+psycopg://user:password@host/name or sqlite:////folder/ledger.db. {NOTHING}",
+        "It looks like postgresql+psycopg://user:password@host/name or sqlite:////folder/ledger.db.",
     )
 
 
 # What is wrong and what to do, by the codes of SQLite, the operating system and PostgreSQL.
-_REMEDIES = {
-    ("SQLITE_FULL", "ENOSPC", "EDQUOT", "53100"): "the disk is full; ask the user to free some space",
-    ("SQLITE_READONLY", "EROFS", "25006"): (
-        "it is read-only; ask the user to make it writable or to set REFVIDEO_DATABASE_URL"
-    ),
+_OTHER_PLACE = "or set REFVIDEO_DATABASE_URL."
+_LATER = "Try again in a minute."
+_REMEDIES: dict[tuple[str, ...], tuple[str, Advice | str]] = {
+    ("SQLITE_FULL", "ENOSPC", "EDQUOT", "53100"): ("the disk is full", ask_user("free some space.")),
+    ("SQLITE_READONLY", "EROFS", "25006"): ("it is read-only", ask_user(f"make it writable {_OTHER_PLACE}")),
     ("SQLITE_PERM", "EACCES", "EPERM", "42501"): (
-        "it may not be opened; ask the user to mend its permissions or to set REFVIDEO_DATABASE_URL"
+        "it may not be opened",
+        ask_user(f"mend its permissions {_OTHER_PLACE}"),
     ),
     ("SQLITE_CANTOPEN", "ENOENT", "ENOTDIR", "EEXIST"): (
-        "it cannot be opened; ask the user to check its folder and permissions or to set REFVIDEO_DATABASE_URL"
+        "it cannot be opened",
+        ask_user(f"check its folder and permissions {_OTHER_PLACE}"),
     ),
-    ("SQLITE_BUSY", "SQLITE_LOCKED", "55P03"): "another program holds it locked; try again in a minute",
-    ("SQLITE_IOERR", "EIO"): "the disk is full or reports errors; ask the user to check it",
+    ("SQLITE_BUSY", "SQLITE_LOCKED", "55P03"): ("another program holds it locked", _LATER),
+    ("SQLITE_IOERR", "EIO"): ("the disk is full or reports errors", ask_user("check it.")),
     ("SQLITE_CORRUPT", "ValueError"): (
-        "it is damaged; ask the user to move it away, with its -wal and -shm files (it was left as it is)"
+        "it is damaged",
+        ask_user("move it away, with its -wal and -shm files (it was left as it is)."),
     ),
-    ("SQLITE_NOTADB",): "the file is no ledger; ask the user to move it away (it was left as it is)",
-    ("TimeoutError", "57014", "57P01", "57P03", "25P03"): (
-        "another program holds it locked, or it hangs; try again in a minute"
-    ),
-    ("Moved",): "its file was moved away again and again; try again in a minute",
-    ("",): "it cannot be reached or refuses the login; ask the user to check REFVIDEO_DATABASE_URL",
+    ("SQLITE_NOTADB",): ("the file is no ledger", ask_user("move it away (it was left as it is).")),
+    ("TimeoutError", "57014", "57P01", "57P03", "25P03"): ("another program holds it locked, or it hangs", _LATER),
+    ("Moved",): ("its file was moved away again and again", _LATER),
+    ("",): ("it cannot be reached or refuses the login", ask_user("check REFVIDEO_DATABASE_URL.")),
 }
 
 
-def trouble(where: Path | str, error: Exception, shows_path: bool = True) -> Refused:
+def trouble(where: Path | str, error: Exception, shows_path: bool = True) -> LedgerTrouble:
     """The error for a ledger that cannot be used: where it is, what is wrong, what to do."""
     # A URL is not shown: where it was mistyped, a part of the password can pass for the host.
     shown = str(where) if isinstance(where, Path) else "the database of REFVIDEO_DATABASE_URL"
     named = f" ({shown})" if shows_path else ""
     code = _code(error)
-    what = next((remedy for codes, remedy in _REMEDIES.items() if code in codes), f"it answers {code}")
-    return Refused(f"The job ledger{named} cannot be used: {what}.", NOTHING)
+    what, advice = next((remedy for codes, remedy in _REMEDIES.items() if code in codes), (f"it answers {code}", ""))
+    return LedgerTrouble(f"The job ledger{named} cannot be used: {what}.", advice)
 
 
 def _code(error: Exception) -> str:

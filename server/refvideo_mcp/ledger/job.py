@@ -1,17 +1,33 @@
 """What is remembered of one job."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from refvideo_mcp.errors import clean
+from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.spec import JobState, TaskResult, TaskVideo, is_handle
 
-__all__ = ["ENDED", "OPEN", "Draft", "Job", "Video"]
+__all__ = ["ENDED", "OPEN", "Draft", "Job", "LedgerTrouble", "Video", "before_buying"]
 
 NO_VIDEO = "the router says that it succeeded but gives no video: ask its support"
+NOTHING = "Nothing was sent: a job that cannot be remembered is not bought."
 OPEN: frozenset[JobState] = frozenset({"submitting", "queued", "processing"})
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "rejected", "uncertain"})
+
+
+class LedgerTrouble(Refused):
+    """The ledger cannot be used."""
+
+
+@contextmanager
+def before_buying() -> Iterator[None]:
+    """Say of a ledger that cannot be used what that means for whoever wants a new job."""
+    try:
+        yield
+    except LedgerTrouble as error:
+        raise Refused(error.happened, (error.advice + f" {NOTHING}")) from error
 
 
 @dataclass(frozen=True)

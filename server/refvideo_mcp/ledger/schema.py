@@ -18,7 +18,8 @@ from sqlalchemy import (
     select,
 )
 
-from refvideo_mcp.errors import Refused, ask_user
+from refvideo_mcp.errors import ask_user
+from refvideo_mcp.ledger.job import LedgerTrouble
 
 __all__ = ["is_current", "jobs", "migrate"]
 
@@ -81,9 +82,9 @@ def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]
         return
     found = connection.execute(select(version.c.version)).scalar_one()
     if found > newest:
-        raise Refused(
+        raise LedgerTrouble(
             f"The ledger was written by a newer refvideo-mcp (its version is {found}, this one reads {newest}).",
-            ask_user("update refvideo-mcp. Nothing was sent or bought."),
+            ask_user("update refvideo-mcp."),
         )
     for step in steps[found - 1 :]:
         step(connection)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.ledger.job import ENDED, OPEN, Draft, Job, Video
+from refvideo_mcp.ledger.job import ENDED, OPEN, Draft, Job, LedgerTrouble, Video
 from refvideo_mcp.spec import JobState
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Ledger:
         if self._database is not None:
             self._database.close()
 
-    def busy(self) -> Refused:
+    def busy(self) -> LedgerTrouble:
         """The error for a caller that could not wait until it is its turn."""
         from refvideo_mcp.ledger.database import trouble
 
