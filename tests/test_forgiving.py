@@ -177,3 +177,22 @@ async def test_a_task_id_of_digits_may_come_as_a_number(tmp_path: Path) -> None:
     async with clock.passing(), process(router, tmp_path / "ledger.db") as client:
         answer = await client.call_tool("get_task_result", {"task_id": 4711, "wait_seconds": 0})
     assert told(answer)["task_id"] == "4711"
+
+
+async def test_an_unfinished_id_is_understood_where_it_can_mean_one_job_only(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    router = FakeRouter(clock, takes=500)
+    key = "engine-0123456789"
+    async with clock.passing(), process(router, tmp_path / "ledger.db") as client:
+        await client.call_tool("generate_reference_video", CALL | {"idempotency_key": key})
+        for written in ("engine-0123", "engine-0123456\u2026", "engine-01234...", f'"{key[:9]}"'):
+            answer = await client.call_tool("get_task_result", {"task_id": written, "wait_seconds": 0})
+            assert told(answer)["task_id"] == "task-1"
+        await client.call_tool("generate_reference_video", CALL | {"idempotency_key": "engine-01234567ab"})
+        unclear = await client.call_tool("get_task_result", {"task_id": "engine-0123", "wait_seconds": 0})
+        short = await client.call_tool("get_task_result", {"task_id": "engin", "wait_seconds": 0})
+        wild = await client.call_tool("get_task_result", {"task_id": "engine_%", "wait_seconds": 0})
+    for answer in (unclear, short, wild):
+        assert answer.is_error
+        assert "does not know the task" in said(answer)
+        assert "task-1" in said(answer)

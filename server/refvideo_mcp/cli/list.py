@@ -3,14 +3,15 @@
 import argparse
 import sys
 import textwrap
+from collections.abc import Sequence
 
 from refvideo_mcp.cli.options import add_json_option, add_spec_options, given
 from refvideo_mcp.cli.outcome import print_json
 from refvideo_mcp.cli.screen import Screen
 from refvideo_mcp.cli.session import read_settings, with_jobs
 from refvideo_mcp.errors import clean
-from refvideo_mcp.jobs import Jobs, answers_of, opened, row_note
-from refvideo_mcp.ledger import Job
+from refvideo_mcp.jobs import Jobs, answers_of, is_lost, opened, row_note
+from refvideo_mcp.ledger import OPEN, Job
 from refvideo_mcp.spec import ListCall, read_arguments
 
 __all__ = ["add_options", "run"]
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
         return await jobs.newest(call.limit, [call.state] if call.state else [])
 
     found = with_jobs(settings, newest)
-    next_step = "refvideo-mcp result ID waits for a job and saves its video." if found else "Nothing to do."
+    next_step = _next_step(found, filtered=call.state is not None)
     if options.json:
         print_json(answers_of(found, next_step))
         return
@@ -58,6 +59,14 @@ def run(options: argparse.Namespace) -> None:
             screen.line(f"{INDENT}{clean(job.saved_to, LONGEST_PATH)}")
         elif note := row_note(job):
             _print_below(screen, note)
+
+
+def _next_step(jobs: Sequence[Job], *, filtered: bool) -> str:
+    if not jobs:
+        return "refvideo-mcp list shows the others." if filtered else "Nothing to do."
+    if any(job.state in OPEN or (job.state == "succeeded" and not job.saved_to and not is_lost(job)) for job in jobs):
+        return "refvideo-mcp result ID waits for a job and saves its video."
+    return "refvideo-mcp result ID tells more about a job."
 
 
 def _start(time: str, state: str, handle: str, width: int) -> str:

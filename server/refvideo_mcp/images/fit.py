@@ -104,7 +104,7 @@ def _smaller(original: Picture, size: int) -> Picture:
         content,
         kind,
         *scaled.size,
-        warnings=(*original.warnings, f"{original.name} was {change}, to fit into the router's 20 MB."),
+        warnings=(*original.warnings, f"{original.name} was {change}, to fit into 20 MB."),
     )
 
 

@@ -194,7 +194,7 @@ def _fitted(
     ]
     rest = len(json.dumps(request.model_copy(update={"subjects": subjects}).body()))
     if rest >= BODY_BYTES:
-        raise Refused(f"The request has {rest / 1e6:.0f} MB without its pictures.", "The router takes 20 MB.")
+        raise Refused(f"The request has {rest / 1e6:.0f} MB without its pictures.", "20 MB are taken.")
     fitted = list(pictures.values())
     if in_body:
         fitted = fit([(picture, times[image]) for image, picture in pictures.items()], BODY_BYTES - 1 - rest)

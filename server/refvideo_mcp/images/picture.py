@@ -234,6 +234,6 @@ def _advice(name: str, size: tuple[int, int]) -> tuple[str, ...]:
     long = max(size) > _LONGEST_SHAPE * min(size)
     shown = f"{name} is {width}x{height}"
     return (
-        *([f"{shown}, smaller than 128x128: the router may refuse it."] if small else []),
-        *([f"{shown}, beyond 1:4 to 4:1: the router may refuse it."] if long else []),
+        *([f"{shown}, smaller than 128x128: it may be refused."] if small else []),
+        *([f"{shown}, beyond 1:4 to 4:1: it may be refused."] if long else []),
     )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Ledger"]
 
 DAY_SECONDS = 24 * 3600.0
+# A shorter one may be meant for anything; "job-" begins every key of ours.
+SHORTEST_BEGINNING = 6
 CLOCKS_DIFFER_SECONDS = 60.0
 _ANSWER = (
     "progress_percent",
@@ -173,24 +175,33 @@ class Ledger:
 
     @_reads
     def find(self, account: str, handle: str) -> Job | None:
-        """The account's job with this task id, else the one that holds this key or was the last to give it up."""
+        """The account's job with this task id, else the one that holds this key or was the last to give it up.
+
+        Else the only one whose task id or key begins so.
+        """
         from refvideo_mcp.ledger.schema import jobs
 
         with self._transaction(reads=True) as connection:
             for column in (jobs.c.task_id, jobs.c.key):
                 if found := self._select(connection, jobs.c.account == account, column == handle):
                     return next((job for job in found if job.holds_key), found[0])
-            return None
+            begun = self._select(connection, jobs.c.account == account, _begins(handle), limit=2)
+            return begun[0] if len(begun) == 1 else None
 
     @_reads
     def named(self, name: str) -> list[Job]:
-        """Jobs of any account with this key or id: for the person at this machine, not for agents."""
+        """Jobs of any account with this key or id, else the only one whose key begins so.
+
+        For the person at this machine, not for agents.
+        """
         from sqlalchemy import or_
 
         from refvideo_mcp.ledger.schema import jobs
 
         with self._transaction(reads=True) as connection:
-            return self._select(connection, or_(jobs.c.key == name, jobs.c.id == name))
+            found = self._select(connection, or_(jobs.c.key == name, jobs.c.id == name))
+            begun = [] if found else self._select(connection, _begins(name), limit=2)
+            return begun if len(begun) == 1 else found
 
     @_reads
     def is_foreign(self, account: str, task_id: str) -> bool:
@@ -362,6 +373,17 @@ def _state_at(now: float) -> "ColumnElement[str]":
 
     lapsed = and_(jobs.c.state == "submitting", jobs.c.submit_deadline < now)
     return case((lapsed, "uncertain"), else_=jobs.c.state)
+
+
+def _begins(text: str) -> "ColumnElement[bool]":
+    """Whether a job's task id or key begins so: as a list or a memory cuts it off."""
+    from sqlalchemy import false, or_
+
+    from refvideo_mcp.ledger.schema import jobs
+
+    if len(text) < SHORTEST_BEGINNING:
+        return false()
+    return or_(*(column.startswith(text, autoescape=True) for column in (jobs.c.task_id, jobs.c.key)))
 
 
 def _values(job: Job) -> dict[str, Any]:

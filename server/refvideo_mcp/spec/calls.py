@@ -24,7 +24,7 @@ def is_handle(text: str) -> bool:
 
 
 def _handle(value: str) -> str:
-    value = value.strip().strip("\"'`")
+    value = value.strip().strip("\"'`").removesuffix("\u2026").removesuffix("...")
     if not is_handle(value):
         raise ValueError("must be the job's id or key as it was given; the list of jobs has those that were lost")
     return value
