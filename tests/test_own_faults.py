@@ -119,6 +119,28 @@ async def test_a_wait_in_which_following_broke_off_says_so(clock: BuggyClock, ro
     )
 
 
+async def test_saving_that_breaks_off_gives_the_link_at_once_and_the_file_later(
+    clock: BuggyClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes, router.file_status = 5, 404
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        await clock.sleep(12.5)
+        clock.breaks, clock.times = 2.0, 10**6
+        await clock.sleep(30)
+        started = clock.steady()
+        answer = await result(client, wait_seconds=50)
+        took = clock.steady() - started
+        clock.times, router.file_status = 0, 200
+        await clock.sleep(130.5)
+    assert clock.broken
+    assert not answer.is_error
+    assert told(answer)["videos"][0]["url"] == "https://cdn.example/task-1.mp4"
+    assert "The video could not be" in said(answer)
+    assert took < 20
+    assert await files(videos) == 1
+
+
 async def test_a_submission_that_breaks_off_is_uncertain_at_once_and_sent_no_second_time(
     clock: BuggyClock, ledger: Path
 ) -> None:

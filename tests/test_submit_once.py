@@ -655,7 +655,10 @@ async def test_a_job_that_an_error_named_is_found_and_saved_by_the_next_process_
 ) -> None:
     router.submissions = [Reply(503, {"reason": "SERVICE_NOT_AVAILABLE", "task_id": "task-1"})]
     async with process(router, ledger, output_dir=tmp_path / "videos") as client:
+        router.result = refused(404, "TASK_NOT_FOUND")
         await submit(client)
+        await clock.sleep(30)
+    router.result = Reply()
     async with process(router, ledger, output_dir=tmp_path / "videos"):
         await clock.sleep(180)
     assert len([path async for path in anyio.Path(tmp_path / "videos").glob("*.mp4")]) == 1
