@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from importlib import import_module
 from typing import Any
 
 import httpx2
@@ -679,6 +680,7 @@ async def test_proxy_or_certificate_that_cannot_be_is_told_and_nothing_is_sent(
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+    import_module("httpcore2")  # which looks for it once, for this whole process
     monkeypatch.setitem(sys.modules, "socksio", None)  # not installed
     monkeypatch.setenv(variable, value)
     cannot = f"No connection to {HOST} can be set up ({words})."
