@@ -70,7 +70,7 @@ async def test_the_seconds_of_a_day_are_used_up_to_the_last_one(router: FakeRout
             await make(client, f"@1 runs lap {lap}", duration=10)
         last = await submit(client)
 
-    assert "Allowance: 0 of 300 s of video left in these 24 hours." in said(last)
+    assert "Allowance: 0 of 25 s of video left in these 24 hours." in said(last)
     assert not last.is_error
 
 

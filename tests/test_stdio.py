@@ -51,7 +51,7 @@ async def test_a_client_gets_a_video_that_plays(tmp_path: Path, era: str) -> Non
     assert finished.structured_content is not None
     seed, preview = finished.structured_content["seed"], finished.structured_content["preview"]
     assert first.text == (
-        f"[sandbox] Done: the video is saved at {file} (job {task_id}). Seed {seed}. Preview: {preview} "
+        f"[sandbox] Done: the video is saved at {file} (job {task_id}). Seed {seed}. (Preview: {preview}) "
         "Tell the user where the file is. Say that the video is simulated."
     )
     with av.open(str(file)) as video:

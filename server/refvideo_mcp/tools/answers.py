@@ -238,7 +238,7 @@ def _facts(job: Job) -> str:
     """What else the user must hear, most important first."""
     others = [f"Another video: {video.url}" for video in job.videos[1:]] if not is_lost(job) else []
     seed = [f"Seed {job.seed}."] if job.seed is not None and job.state == "succeeded" else []
-    preview = [f"Preview: {job.preview}"] if job.preview else []
+    preview = [f"(Preview: {job.preview})"] if job.preview else []
     return " ".join([*filter(None, [in_words(job)]), *others, *seed, *preview])
 
 
