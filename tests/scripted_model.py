@@ -27,8 +27,12 @@ class ScriptedModel:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:  # the library's name
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                answer = json.dumps(model.answer(request)).encode()
-                self.send_response(200)
+                try:
+                    status, said = 200, model.answer(request)
+                except ValueError as error:
+                    status, said = 400, {"error": {"message": str(error), "type": "invalid_request_error"}}
+                answer = json.dumps(said).encode()
+                self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
@@ -74,5 +78,12 @@ def _call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(content: Any) -> str:
-    """What is text in a tool's answer; some frameworks show JSON instead, of the structure or of several texts."""
-    return content if isinstance(content, str) else "".join(part["text"] for part in content if part["type"] == "text")
+    """A tool's answer; some frameworks show JSON instead, of the structure or of several texts.
+
+    Raises:
+        ValueError: it is more than text, which Chat Completions refuse in a tool's message.
+    """
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if others := {part["type"] for part in parts} - {"text"}:
+        raise ValueError(f"Invalid content type {', '.join(sorted(others))}: a tool's message takes text only.")
+    return "".join(part["text"] for part in parts)

@@ -15,7 +15,7 @@ import anyio
 import httpx2
 import pytest
 from mcp import Client
-from mcp_types import ImageContent, TextContent
+from mcp_types import ImageContent, Implementation, TextContent
 from PIL import Image
 
 from command_line import run
@@ -87,7 +87,7 @@ async def test_a_client_gets_a_video_by_its_link_and_sees_the_progress(tmp_path:
     with Sandbox(seconds=1) as sandbox:
         async with (
             HttpServer.running(tmp_path, sandbox.url, REFVIDEO_OUTPUT_DIR=videos) as server,
-            Client(server.url, mode=era) as client,
+            Client(server.url, mode=era, client_info=Implementation(name="a chat", version="1")) as client,
         ):
             order = ORDER | {"subjects": [{"images": [picture()]}]}
             started = await client.call_tool("generate_reference_video", order)

@@ -56,14 +56,21 @@ NOTHING_ELSE = Around()
 
 
 async def job_result(
-    job: Job, *, sign: str, now: float, links: bool = False, paths: bool = True, around: Around = NOTHING_ELSE
+    job: Job,
+    *,
+    sign: str,
+    now: float,
+    links: bool = False,
+    pictures: bool = True,
+    paths: bool = True,
+    around: Around = NOTHING_ELSE,
 ) -> CallToolResult:
     """The answer about a job. `sign` begins it: the video is simulated.
 
     Without `paths` it names no file of this machine; the preview is shown all the same. `links`: the client shows a
-    link to a file.
+    link to a file; `pictures`: it takes the preview beside its path.
     """
-    picture = await _preview(job.preview) if job.preview else None
+    picture = await _preview(job.preview) if job.preview and pictures else None
     job = job if paths else without_paths(job)
     outcome, next_step = _told(job, now)
     if sign and job.state == "succeeded" and not is_lost(job):

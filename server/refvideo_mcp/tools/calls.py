@@ -25,6 +25,9 @@ PATIENT_CLIENTS = {"claude-code": 300, "gemini-cli-mcp-client": 300}
 # provider to fetch, and its converters raise, after the video is paid. The path is in text and structure anyway.
 LINK_CLIENTS = {"claude-ai", "cursor", "cursor-vscode", "visual studio code", "visual studio code - insiders"}
 LINKS_SINCE = "2025-06-18"
+# What the SDK calls a client that gave no name: an agent framework, mostly. Some put a picture into a message where
+# their provider takes only text, which ends the run after the video is paid.
+NAMELESS = "mcp"
 
 MOST_OTHERS = 50
 
@@ -77,17 +80,30 @@ async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolR
 
 async def _answer(ctx: Ctx, job: Job, around: Around = NOTHING_ELSE, *, tell: bool = True) -> CallToolResult:
     links = _client(ctx) in LINK_CLIENTS and (ctx.protocol_version or "") >= LINKS_SINCE
-    result = await answer_about(job, state_of(ctx), around, links=links, tell=tell)
+    pictures = _client(ctx) != NAMELESS
+    result = await answer_about(job, state_of(ctx), around, links=links, pictures=pictures, tell=tell)
     return with_facts(ctx, result, job)
 
 
 async def answer_about(
-    job: Job, state: ServerState, around: Around = NOTHING_ELSE, *, links: bool = False, tell: bool = True
+    job: Job,
+    state: ServerState,
+    around: Around = NOTHING_ELSE,
+    *,
+    links: bool = False,
+    pictures: bool = True,
+    tell: bool = True,
 ) -> CallToolResult:
     """What both job tools answer, with the news if an agent is told; `job_result` says what the arguments are."""
     around = replace(around, finished=await _news(state) if tell else ())
     return await job_result(
-        job, sign=state.sign, now=state.clock.now(), links=links, paths=state.shows_paths, around=around
+        job,
+        sign=state.sign,
+        now=state.clock.now(),
+        links=links,
+        pictures=pictures,
+        paths=state.shows_paths,
+        around=around,
     )
 
 
