@@ -318,7 +318,7 @@ async def test_result_that_comes_wrong_once_is_asked_for_again_within_the_wait(f
 
     video = the_video_in(tmp_path)
     assert said(result) == (
-        f"Done: the video is saved at {video} (job task-1). Seed 7. Tell the user where the file is."
+        f"Done: the video is saved at {video} (job task-1). Seed 42. Tell the user where the file is."
     )
     assert not result.is_error
     assert row(router.url, tmp_path) == ("succeeded", "task-1")
