@@ -10,7 +10,7 @@ import anyio
 import pytest
 from mcp_types import CallToolResult
 
-from fake_router import FakeRouter, Reply, process, told
+from fake_router import LOST, FakeRouter, Reply, process, told
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger import Draft, Job, Ledger
 from virtual_time import VirtualClock
@@ -195,3 +195,35 @@ async def test_a_job_that_is_followed_goes_on_in_the_new_file(
     assert {job["task_id"]: job["state"] for job in jobs} == dict.fromkeys(["task-1", "task-2", "task-3"], "succeeded")
     assert len(jobs) == 3
     assert len(list((tmp_path / "videos").glob("*.mp4"))) == len(router.posts) == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("harm", [delete_with_logs, move_alone])
+@pytest.mark.parametrize(
+    ("reply", "patience", "key"),
+    [(Reply(after=20), 5, None), (Reply(after=4), 3, None), (LOST, 45, None), (Reply(), 45, "order-2026-11-23-0007")],
+    ids=["while it is sent", "before its answer was heard", "its answer lost", "by its key"],
+)
+async def test_a_call_repeated_after_the_file_is_gone_buys_nothing_again(
+    file: Path, harm: Callable[[Path], None], reply: Reply, patience: float, key: str | None
+) -> None:
+    """The new file knows nothing of the job; this process does."""
+    clock = VirtualClock()
+    router = FakeRouter(clock, submissions=[reply])
+    call = {"prompt": "@1 waves", "subjects": [{"images": ["https://example.com/cat.png"]}], "idempotency_key": key}
+    async with clock.passing(), process(router, file) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.call_tool, "generate_reference_video", call)
+            await clock.sleep(patience)
+            tasks.cancel_scope.cancel()
+        harm(file)
+        again = await client.call_tool("generate_reference_video", call)
+        await clock.sleep(5)
+        listed = await client.call_tool("list_reference_videos", {})
+
+    assert len(router.posts) == 1
+    if reply.body is None:
+        assert told(again)["task_id"] == "task-1"
+        assert [job["task_id"] for job in told(listed)["jobs"]] == ["task-1"]
+    else:
+        assert again.is_error

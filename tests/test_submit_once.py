@@ -741,6 +741,30 @@ async def test_after_an_hour_asleep_the_job_whose_post_is_open_is_not_bought_aga
     assert told(found)["task_id"] == "task-1"
 
 
+@pytest.mark.parametrize("jump", [3600, 60 * 3600])
+@pytest.mark.parametrize(
+    ("reply", "asleep_until"),
+    [(Reply(after=20), "the answer"), (LOST, "the answer"), (Reply(after=12), "later")],
+    ids=["answered on waking", "lost on waking", "answered before"],
+)
+async def test_the_call_repeated_on_waking_is_the_one_that_was_given_up(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, reply: Reply, asleep_until: str, jump: float
+) -> None:
+    """Its job is hours old by the clock on the wall, and days after a weekend, which the ledger does not look back."""
+    router.submissions = [reply if reply.after else replace(reply, after=20)]
+    async with process(router, ledger) as client:
+        await give_up(clock, 10, lambda: submit(client))
+        if asleep_until == "later":
+            await clock.sleep(3)
+        clock.set_by += jump
+        if asleep_until == "the answer":
+            await clock.sleep(11)
+        answer = await submit(client)
+
+    assert len(router.posts) == 1
+    assert answer.is_error if reply.body else told(answer)["task_id"] == "task-1"
+
+
 @pytest.mark.parametrize("seen_by", ["the call", "a look"])
 async def test_the_ten_minutes_count_from_when_the_doubt_was_first_seen(
     clock: VirtualClock, router: FakeRouter, ledger: Path, seen_by: str

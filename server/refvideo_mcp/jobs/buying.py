@@ -104,7 +104,7 @@ class Buying:
                 await self._crew.ask(self._crew.ledger.release, twin.id)
         opened = await self.opening.open(prepared, caller, buy=buy)
         job, watch = opened.job, opened.watch
-        joined = job.id != draft.id
+        joined, is_told = job.id != draft.id, False
         try:
             if on_opened is not None:
                 on_opened(job)
@@ -118,11 +118,12 @@ class Buying:
             left = seconds_left(known, self._limits)
             yield Submission(answer, joined, left, in_words(left, self._limits), sent)
             in_time = self._clock.steady() - begun <= DELIVERED_SECONDS
-            if (answer.task_id and in_time) or (joined and draft.key_given):
+            is_told = bool(answer.task_id and in_time) or (joined and draft.key_given)
+            if is_told:
                 self._callers.answer(answer, caller)
                 self._background.start_soon(self._delivered, watch, answer, caller)
         finally:
-            self._callers.remove(job.id, caller)
+            self._callers.remove(job.id, caller, None if is_told else self._clock.steady())
 
     async def draft(
         self, request: ReferenceVideoRequest, *, roots: Sequence[Path] = (), save_to: str | None = None
@@ -148,8 +149,7 @@ class Buying:
             Refused: it would refuse.
         """
         caller = caller or Caller(self._clock.steady())
-        busy, posting = self._callers.busy(caller), self._watches.posting()
-        look = offer(self._crew, self._limits, busy, posting, request, roots, key)
+        look = offer(self._crew, self._limits, self.opening.here(caller), request, roots, key)
         return await self.opening.in_time(caller.begun, look, READING)
 
     async def uncertain_twin(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> Job | None:

@@ -39,15 +39,26 @@ class Caller:
 class Callers:
     def __init__(self) -> None:
         self._waiting: dict[str, list[Caller]] = {}
+        self._left: dict[
+            str, float
+        ] = {}  # by the ids of jobs: when a caller last left without an answer (steady seconds)
         self._answered: dict[str, Caller] = {}  # by the ids of jobs: to whom an answer is on its way
 
     def add(self, job_id: str, caller: Caller) -> None:
         self._waiting.setdefault(job_id, []).append(caller)
 
-    def remove(self, job_id: str, caller: Caller) -> None:
+    def remove(self, job_id: str, caller: Caller, unanswered_at: float | None) -> None:
+        """Note that a caller leaves, perhaps without an answer (steady seconds)."""
         self._waiting[job_id].remove(caller)
         if not self._waiting[job_id]:
             del self._waiting[job_id]
+        if unanswered_at is not None:
+            self._left[job_id] = unanswered_at
+
+    def left(self, since: float) -> frozenset[str]:
+        """Ids of jobs that a caller left without an answer after `since` (steady seconds)."""
+        self._left = {job_id: at for job_id, at in self._left.items() if at > since}
+        return frozenset(self._left)
 
     @property
     def concerned(self) -> set[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import prepare
-from refvideo_mcp.jobs.rules import DAY_SECONDS, Limits, decide, in_words, seconds_left
-from refvideo_mcp.ledger import Draft, Job, before_buying
+from refvideo_mcp.jobs.rules import DAY_SECONDS, Here, Limits, decide, in_words, seconds_left
+from refvideo_mcp.ledger import Draft, before_buying
 from refvideo_mcp.spec import ReferenceVideoRequest
 
 __all__ = ["Offer", "offer"]
@@ -26,8 +26,7 @@ class Offer:
 async def offer(
     crew: Crew,
     limits: Limits,
-    busy: frozenset[str],
-    posting: Sequence[Job],
+    here: Here,
     request: ReferenceVideoRequest,
     roots: Sequence[Path],
     key: str | None,
@@ -41,8 +40,8 @@ async def offer(
     draft = (await prepare(crew, request, roots, key=key)).draft
     with before_buying():
         newest = await crew.ask(crew.ledger.newest, crew.account, MOST_JOBS)
-    known = [job.at(now) for job in newest if job.opened_at > now - DAY_SECONDS]
+    known = here.added_to([job.at(now) for job in newest if job.opened_at > now - DAY_SECONDS], now)
     return Offer(
-        isinstance(decide(draft, known, now, limits, busy, posting), Draft),
+        isinstance(decide(draft, known, now, limits, here), Draft),
         in_words(seconds_left(known, limits), limits),
     )

@@ -11,7 +11,7 @@ from refvideo_mcp.jobs.callers import Caller, Callers
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import Prepared
 from refvideo_mcp.jobs.pictures import inline, with_links
-from refvideo_mcp.jobs.rules import Limits, decide
+from refvideo_mcp.jobs.rules import TWIN_SECONDS, Here, Limits, decide
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
 from refvideo_mcp.ledger import Draft, Job, before_buying
@@ -83,6 +83,11 @@ class Opening:
             return await work
         raise Refused(f"{what} took too long.", "Nothing was bought: use smaller or nearer files.")
 
+    def here(self, caller: Caller) -> Here:
+        """What this process knows by itself at a caller's turn."""
+        left = self._callers.left(self._clock.steady() - TWIN_SECONDS)
+        return Here(self._watches.followed(), self._watches.posting(), left, self._callers.busy(caller))
+
     def _seconds_left(self, begun: float) -> float:
         return begun + ANSWER_SECONDS - self._clock.steady()
 
@@ -102,8 +107,7 @@ class Opening:
 
     async def _opened(self, draft: Draft, body: dict[str, Any], caller: Caller, *, buy: bool) -> Opened:
         known: list[Job] = []
-        busy, now = self._callers.busy(caller), self._clock.now()
-        posting = self._watches.posting()
+        here, now = self.here(caller), self._clock.now()
 
         def choose(jobs: Sequence[Job]) -> Job | Draft:
             # Here, after the ledger has been waited for: the next step is the POST.
@@ -113,8 +117,8 @@ class Opening:
                 raise Refused("This server is about to end.", "Nothing was bought: try again when it is back.")
             if caller.is_gone:
                 raise Refused("The call was cancelled.", "Nothing was bought.")
-            known[:] = jobs
-            chosen = decide(draft, jobs, now, self._limits, busy, posting)
+            known[:] = here.added_to(jobs, now)
+            chosen = decide(draft, known, now, self._limits, here)
             if isinstance(chosen, Draft) and not buy:
                 raise _NewJob
             return chosen

@@ -7,7 +7,18 @@ from datetime import datetime
 from refvideo_mcp.errors import UNCERTAIN_ADVICE, Advice, Refused, wait_for
 from refvideo_mcp.ledger import OPEN, Draft, Job
 
-__all__ = ["DAY_SECONDS", "Limits", "UncertainTwin", "decide", "in_words", "is_recent", "seconds_left", "twins_of"]
+__all__ = [
+    "DAY_SECONDS",
+    "TWIN_SECONDS",
+    "Here",
+    "Limits",
+    "UncertainTwin",
+    "decide",
+    "in_words",
+    "is_recent",
+    "seconds_left",
+    "twins_of",
+]
 
 DAY_SECONDS = 24 * 3600.0
 TWIN_SECONDS = 600.0
@@ -21,6 +32,31 @@ class Limits:
 
     seconds_per_day: int = 300
     open_jobs: int = 10
+
+
+@dataclass(frozen=True)
+class Here:
+    """What this process knows by itself, though the ledger's file be another by now, and the clock be set.
+
+    `followed` are the jobs that it follows or has followed. The rest are ids of jobs: whose POST is open (`posting`),
+    that a caller left without an answer in the last ten minutes of a clock that is never set (`left`), and whose own
+    caller began within the last seconds and still waits: an identical call beside it wants another take (`busy`).
+    """
+
+    followed: Sequence[Job] = ()
+    posting: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
+    busy: frozenset[str] = frozenset()
+
+    def added_to(self, known: Sequence[Job], now: float) -> list[Job]:
+        """The jobs of the last day, newest first: those that the ledger knows, and those that it lacks."""
+        ids = {job.id for job in known}
+        lacking = [
+            job.at(now)
+            for job in self.followed
+            if job.id not in ids and (job.id in self.posting | self.left or now - job.opened_at < DAY_SECONDS)
+        ]
+        return sorted([*known, *lacking], key=lambda job: job.opened_at, reverse=True)
 
 
 class UncertainTwin(Refused):
@@ -40,14 +76,11 @@ def decide(
     known: Sequence[Job],
     now: float,
     limits: Limits,
-    busy: frozenset[str] = frozenset(),
-    posting: Sequence[Job] = (),
+    here: Here,
 ) -> Job | Draft:
     """The job that this call already is, or the draft to open, with its warnings.
 
-    `known` are the account's jobs of the last day, newest first, as they stand now. `busy` are the ids of jobs whose
-    own caller began within the last seconds and still waits here: an identical call beside it wants another take.
-    `posting` are jobs whose POST is open here, however long ago that was by a clock that jumped.
+    `known` are the account's jobs of the last day, newest first, as they stand now.
 
     Raises:
         UncertainTwin: it may have been bought already.
@@ -62,14 +95,16 @@ def decide(
                 f"The idempotency_key was used for another job ({job.handle}), which differs in: {names}.",
                 f"Use a new key for a new job. {NOTHING}",
             )
-    for twin in _in_doubt(draft, posting):  # whatever the user said: its answer may come any moment
-        raise UncertainTwin(twin, is_open=True)
+    for twin in _in_doubt(draft, known):
+        if twin.id in here.posting:  # whatever the user said: its answer may come any moment
+            raise UncertainTwin(twin, is_open=True)
     for twin in twins_of(draft, known, now):
         raise UncertainTwin(twin)
     if not draft.key_given:
         for job in reversed(known):
-            lost = job.state not in ("rejected", "uncertain") and not job.delivered and job.id not in busy
-            if lost and job.fingerprint == draft.fingerprint and now - job.opened_at < TWIN_SECONDS:
+            lost = job.state not in ("rejected", "uncertain") and not job.delivered and job.id not in here.busy
+            recent = job.id in here.left or now - job.opened_at < TWIN_SECONDS
+            if lost and recent and job.fingerprint == draft.fingerprint:
                 return job
     _check_allowance(draft, known, now, limits)
     doubtful = [job for job in known if job.state == "uncertain" and job.pictures == draft.pictures]

@@ -36,10 +36,13 @@ class Watches:
             watch.job.id for watch in self._by_id.values() if watch.waiting or not (watch.over or watch.job.not_saved)
         }
 
-    def posting(self) -> list[Job]:
-        """Jobs whose POST is open in this process, newest first."""
-        now = self._crew.clock.now()
-        return [watch.job.at(now) for watch in reversed(self._by_id.values()) if watch.posting]
+    def posting(self) -> frozenset[str]:
+        """Ids of jobs whose POST is open in this process."""
+        return frozenset(job_id for job_id, watch in self._by_id.items() if watch.posting)
+
+    def followed(self) -> list[Job]:
+        """The jobs that this process follows, or has followed lately."""
+        return [watch.job for watch in self._by_id.values() if watch.record.is_real]
 
     def of(self, job: Job) -> Watch:
         """The watch of a job, as the ledger has it now."""
