@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import pytest
 from mcp import Client
@@ -18,7 +19,7 @@ from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
 from fake_router import LOST, FakeRouter, Reply, process, refused, said, told
 from marker import KEY as API_KEY
 from refvideo_mcp.app import running
-from refvideo_mcp.jobs import Clock, opening
+from refvideo_mcp.jobs import Caller, Clock, opening
 from refvideo_mcp.settings import Settings
 from refvideo_mcp.spec import GenerateCall
 from refvideo_mcp.tools import spec_tool
@@ -106,6 +107,18 @@ async def test_four_identical_calls_at_once_are_four_takes(router: FakeRouter, l
 
     assert {told(answer)["task_id"] for answer in answers} == {"task-1", "task-2", "task-3", "task-4"}
     assert len(router.posts) == 4
+
+
+@pytest.mark.parametrize(("seconds", "jobs"), [(4.5, 2), (5.5, 1)])
+async def test_an_identical_call_begun_within_5_seconds_of_one_that_waits_is_another_take(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, seconds: float, jobs: int
+) -> None:
+    router.submission = Reply(after=20)
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(submit, client)
+        await clock.sleep(seconds)
+        await submit(client)
+    assert len(router.posts) == jobs
 
 
 @pytest.mark.parametrize("same_process", [True, False])
@@ -225,6 +238,18 @@ async def test_the_same_idempotency_key_is_the_same_task(router: FakeRouter, led
         assert told(again)["task_id"] == "task-1"
         assert "An identical call had already started this job; nothing new was bought." in said(again)
     assert len(router.posts) == 1
+
+
+async def test_another_idempotency_key_is_another_task_though_nobody_was_told_of_the_first(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    async with process(router, ledger) as client:
+        router.submission = Reply(after=20)
+        await give_up(clock, 3, lambda: submit(client, idempotency_key=KEY))
+        await clock.sleep(20)
+        answer = await submit(client, idempotency_key=f"{KEY}-b")
+
+    assert told(answer)["task_id"] == "task-2"
 
 
 async def test_another_idempotency_key_is_another_task(router: FakeRouter, ledger: Path) -> None:
@@ -689,14 +714,19 @@ async def test_calls_cancelled_before_they_are_remembered_buy_nothing(
     answers: Answers = []
     async with process(router, ledger) as client, anyio.create_task_group() as tasks:
 
+        async def give_up_early() -> None:
+            with anyio.move_on_after(0.2) as patience:
+                await at_once(calls, client)
+            assert patience.cancelled_caught
+
         async def repeat() -> None:
             answers.append(await submit(client))
 
         await client.call_tool("list_reference_videos", {})
         with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with anyio.move_on_after(0.2):
-                await at_once(calls, client)
+            tasks.start_soon(give_up_early)  # which may last as long as the lock
+            await anyio.sleep(0.4)
             tasks.start_soon(repeat)
             await anyio.sleep(0.1)
             other.execute("ROLLBACK")
@@ -716,6 +746,30 @@ async def test_a_first_call_cancelled_at_any_moment_and_repeated_is_one_job(rout
             assert call.cancelled_caught
             await submit(client)
         assert len(router.posts) == 1, patience
+
+
+async def test_a_call_cancelled_while_its_job_is_being_remembered_is_sent_all_the_same(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """It was decided; a row that nobody sends would look like a job that may have been bought."""
+    settings = Settings(api_key=API_KEY, database=ledger)
+    call = GenerateCall.model_validate(CAT)
+    cancelled = anyio.CancelScope()
+
+    def hung_up() -> bool:
+        """Asked last before the row is written, in the ledger's thread."""
+        anyio.from_thread.run_sync(cancelled.cancel)
+        return False
+
+    caller = Caller(clock.steady(), hung_up=hung_up)
+    async with running(settings, transport=router.transport, clock=clock) as state:
+        with cancelled:
+            async with state.jobs.buying.submitted(call, caller=caller, buy=True):
+                pass
+        assert cancelled.cancelled_caught
+        await clock.sleep(1)
+        (job,) = await state.jobs.newest(2)
+    assert (job.state, job.task_id) == ("queued", "task-1")
 
 
 async def test_after_an_hour_asleep_the_job_whose_post_is_open_is_not_bought_again(
