@@ -690,6 +690,21 @@ async def test_a_job_that_an_error_named_is_found_and_saved_by_the_next_process_
     assert len(router.posts) == 1
 
 
+async def test_an_answer_is_waited_for_up_to_its_deadline(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=150)]
+    async with process(router, ledger) as client, process(router, ledger) as another:
+        key = told(await submit(client))["idempotency_key"]
+        await clock.sleep(119 - 45 - 10)
+        waiting = await result(another, key, wait_seconds=0)  # ten seconds
+        await clock.sleep(2)
+        doubtful = await result(another, key, wait_seconds=0)
+
+    assert told(waiting)["state"] == "submitting"
+    assert doubtful.is_error
+
+
 async def test_an_answer_that_comes_after_the_deadline_still_wins(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
@@ -907,9 +922,11 @@ async def test_a_job_that_was_asked_for_by_its_key_is_known_to_its_caller_even_i
     assert len(router.posts) == 2
 
 
+@pytest.mark.parametrize("seconds", [1.5, 2.5])
 async def test_a_ledger_that_is_busy_for_too_long_lets_nothing_be_sent_late(
-    router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch
+    router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
+    """The last second of the time for an answer is the router's."""
     monkeypatch.setattr(opening, "ANSWER_SECONDS", 2.0)  # real seconds: the ledger is outside of our clock
     router.clock = Clock()
     async with process(router, ledger) as client:
@@ -923,9 +940,9 @@ async def test_a_ledger_that_is_busy_for_too_long_lets_nothing_be_sent_late(
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(call)
-                await anyio.sleep(2.5)
+                await anyio.sleep(seconds)
                 other.execute("ROLLBACK")
-    assert "another program holds it locked; try again in a minute. Nothing was sent" in said(answers[0])
+    assert "another program holds it locked. Try again in a minute. Nothing was sent" in said(answers[0])
     assert router.posts == []
 
 

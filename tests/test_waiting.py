@@ -463,6 +463,19 @@ async def test_a_restart_goes_on_with_unfinished_jobs_unasked(
     assert sorted(Path(job["saved_to"]).name for job in told(listed)["jobs"]) == saved
 
 
+async def test_whoever_buys_goes_on_with_the_unfinished_jobs_of_processes_that_ended(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    async with process(router, ledger, output_dir=videos) as client:
+        await clock.sleep(10)
+        async with process(router, ledger) as ended:
+            await submit(ended)
+        await clock.sleep(10)
+        await submit(client, "@1 sleeps")
+        await clock.sleep(120)
+        assert len(await files(videos)) == 2
+
+
 async def test_a_finished_job_is_not_asked_for_again_while_its_file_is_there(
     router: FakeRouter, ledger: Path, videos: Path
 ) -> None:
