@@ -631,6 +631,17 @@ async def test_a_job_still_submitting_after_45_seconds_is_waited_for_by_its_key_
     assert clock.steady() < 100
 
 
+async def test_a_job_that_another_process_is_submitting_is_waited_for_by_its_key(
+    router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=60)]
+    async with process(router, ledger) as client, process(router, ledger) as another:
+        key = told(await submit(client))["idempotency_key"]
+        found = await result(another, key, wait_seconds=30)
+
+    assert told(found)["state"] == "succeeded"
+
+
 @pytest.mark.parametrize("after_restart", [True, False])
 async def test_a_job_rejected_after_its_call_was_answered_is_found_rejected_by_its_key(
     clock: VirtualClock, router: FakeRouter, ledger: Path, after_restart: bool

@@ -310,6 +310,34 @@ async def test_a_refusal_that_the_ledger_missed_is_not_forgotten(
     assert clock.steady() < 45
 
 
+async def test_an_end_that_the_ledger_missed_is_written_though_nobody_asks(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """The next process has only the ledger."""
+    router.submissions = [refused(400, "ILLEGAL_PROMPT", after=20)]
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(submit, client)
+        await clock.sleep(10)
+        with out_of_order(ledger):
+            await clock.sleep(60)
+        await clock.sleep(20)
+        assert rows(ledger) == [("rejected", None)]
+
+
+async def test_a_job_is_followed_though_the_ledger_fails_while_it_is_made(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 30
+    async with process(router, ledger) as client:
+        await submit(client)
+        await clock.sleep(5)
+        with out_of_order(ledger):
+            answer = await result(client)
+
+    assert told(answer)["state"] == "succeeded"
+    assert clock.steady() < 45
+
+
 async def test_a_process_that_ends_after_its_post_gets_the_task_id_into_a_ledger_that_failed_for_a_moment(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
