@@ -918,6 +918,25 @@ async def test_an_answer_that_broke_off_while_it_was_written_did_not_reach_anybo
     assert len(router.posts) == 1
 
 
+@pytest.mark.parametrize(("ids", "jobs"), [(("7", "7", "7"), 1), (("7", "8", "9"), 3), ((None, None, None), 3)])
+async def test_a_request_sent_again_under_its_own_id_is_no_other_take(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, ids: tuple[str | None, ...], jobs: int
+) -> None:
+    router.submission = Reply(after=5)
+    settings = Settings(api_key=API_KEY, database=ledger)
+    call = GenerateCall.model_validate(CAT)
+    async with running(settings, transport=router.transport, clock=clock) as state:
+
+        async def buy(request: str | None) -> None:
+            async with state.jobs.buying.submitted(call, caller=Caller(clock.steady(), request), buy=True):
+                pass
+
+        async with anyio.create_task_group() as tasks:
+            for request in ids:
+                tasks.start_soon(buy, request)
+    assert len(router.posts) == jobs
+
+
 async def test_a_job_that_was_asked_for_by_its_key_is_known_to_its_caller_even_if_nothing_was_answered(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
