@@ -245,7 +245,7 @@ def test_a_refusal_is_a_document_for_scripts_too(place: Place) -> None:
 @pytest.mark.parametrize("rehearsal", ["never-ends", "slow-answer:2"])
 def test_a_script_that_is_ended_still_gets_what_finds_the_job_again(place: Place, rehearsal: str) -> None:
     order = ["generate", "--prompt", f"@hero [rehearse:{rehearsal}]", "--subject", f"hero={place.picture}", "--json"]
-    with running(*order, settings=place.settings) as command:
+    with running(*order, settings=place.settings, folder=place.folder) as command:
         while not place.submits():
             assert command.poll() is None
         command.send_signal(signal.SIGTERM)
@@ -332,7 +332,7 @@ def test_without_a_key_it_says_what_to_set(place: Place) -> None:
 @posix_only
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(place: Place) -> None:
     order = ["generate", "--prompt", "@hero", "--subject", f"hero={place.picture}", *SHORT]
-    with running(*order, settings=place.settings) as command:
+    with running(*order, settings=place.settings, folder=place.folder) as command:
         assert command.stderr is not None
         assert any(b" of 300 s of video left in these 24 hours" in line for line in command.stderr)
         command.send_signal(signal.SIGINT)
@@ -349,7 +349,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(place: Place) -
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_submission_under_way_is_not_lost_when_the_command_is_ended(place: Place, name: str) -> None:
     order = ["generate", "--prompt", "@hero [rehearse:slow-answer:3]", "--subject", f"hero={place.picture}", *SHORT]
-    with running(*order, settings=place.settings) as command:
+    with running(*order, settings=place.settings, folder=place.folder) as command:
         while not place.submits():
             assert command.poll() is None
         command.send_signal(signal.Signals[name])
