@@ -218,7 +218,7 @@ async def test_a_broken_ledger_is_not_named_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "state" / "refvideo-mcp" / "ledger.db").mkdir(parents=True)
     async with HttpServer.running(tmp_path, "http://127.0.0.1:1") as server, Client(server.url) as client:
         refused = await client.call_tool("generate_reference_video", LINKED)
-    assert said(refused).startswith("The job ledger cannot be used: it cannot be opened;")
+    assert said(refused).startswith("The job ledger cannot be used: it cannot be opened. Ask the user to ")
 
 
 async def test_a_video_finished_meanwhile_is_news_by_its_task_id(tmp_path: Path) -> None:
