@@ -35,7 +35,7 @@ REQUEST = {
 MB = 2**20
 PATIENTLY = {"wait_seconds": 300}
 SILENT = (Fault.HANG, Fault.HANG_BEFORE_READING, Fault.DRIP)
-IMPATIENT_SUBMIT, IMPATIENT_RESULT = Timeouts(submit=1.5, grace=0), Timeouts(result=0.5)
+IMPATIENT_SUBMIT, IMPATIENT_RESULT = Timeouts(submit=1, grace=0), Timeouts(result=0.5)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -128,7 +128,7 @@ OVERLOAD = '"server overload, please try again later"'
 WENT_WRONG = '"it went wrong, trace_id: 0123abcd"'
 DOWN = "The service is down for now. Wait a minute, then try once more."
 BROKE = uncertain("The connection to <router> broke before the answer")
-SILENCE = uncertain("<router> did not answer in 1.5 seconds")
+SILENCE = uncertain("<router> did not answer in 1 seconds")
 NO_ID = uncertain("<router> answered HTTP 200. It gave no task id")
 CHECK_KEY = (
     "Ask the user to check MYROUTER_API_KEY: <router> refused it. "
