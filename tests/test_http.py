@@ -142,6 +142,15 @@ async def test_a_client_that_hangs_up_at_any_moment_and_calls_again_buys_one_job
     assert sorted(sent) == sorted(f"@1 waves {hundredths}" for hundredths in range(30))
 
 
+async def test_a_request_sent_again_under_its_id_right_after_its_answer_is_one_job(tmp_path: Path) -> None:
+    """Whatever is between client and server may have dropped the answer; another take has an id of its own."""
+    headers, body = headers_of("legacy"), call_of("legacy", LINKED, {})
+    async with MisbehavingRouter() as router, HttpServer.running(tmp_path, router.url) as server:
+        answers = [await knock(server.url, body | {"id": number}, **headers) for number in (1, 1, 2)]
+    assert [re.findall(r"task-\d", answer.text)[0] for answer in answers] == ["task-1", "task-1", "task-2"]
+    assert len(router.posts) == 2
+
+
 async def test_nothing_is_saved_where_no_folder_is_set(tmp_path: Path) -> None:
     async with MisbehavingRouter() as router, HttpServer.running(tmp_path, router.url) as server:
         async with Client(server.url) as client:

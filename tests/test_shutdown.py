@@ -14,7 +14,7 @@ from mcp import Client, MCPError
 
 from fake_router import said
 from marker import KEY
-from misbehaving_router import MisbehavingRouter, Status
+from misbehaving_router import Fault, InTurn, MisbehavingRouter, Status
 from programs import needs
 from refvideo_mcp.ledger import Job, Ledger
 from stdio_server import StdioServer
@@ -123,6 +123,30 @@ async def test_nothing_more_is_bought_once_a_signal_was_heard(tmp_path: Path) ->
         await server.ended()
     assert said(answer) == "This server is about to end. Nothing was bought: try again when it is back."
     assert len(router.posts) == 1
+
+
+async def test_a_submission_that_waits_out_a_rate_limit_is_not_sent_after_a_signal(tmp_path: Path) -> None:
+    async def submit(client: Client) -> None:
+        with suppress(MCPError):  # the server ends before it answers
+            await client.call_tool("generate_reference_video", REQUEST)
+
+    async with MisbehavingRouter() as router:
+        router.submit_fault = InTurn(Status(429, "RATE_LIMIT_EXCEEDED", retry_after=20), Fault.NONE)
+        async with (
+            StdioServer.running(tmp_path, router.url) as server,
+            Client(server.pipes()) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(submit, client)
+            with anyio.fail_after(30):
+                await router.until(lambda: bool(router.posts))
+            await anyio.sleep(0.5)  # it waits by now
+            server.process.send_signal(signal.SIGTERM)
+            with anyio.fail_after(10):
+                assert await server.ended() == 128 + signal.SIGTERM
+            tasks.cancel_scope.cancel()
+    (job,) = remembered(server, router)
+    assert (job.state, len(router.posts)) == ("rejected", 1)
 
 
 @either_signal

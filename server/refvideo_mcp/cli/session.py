@@ -53,7 +53,7 @@ def with_jobs(settings: Settings, work: Callable[[Jobs], Awaitable[Result]]) -> 
 
     async def run() -> None:
         scope = anyio.CancelScope()
-        with _cancelled_by_signals(scope):
+        with _cancelled_by_signals(scope, in_flight):
             async with running(settings, in_flight=in_flight) as state:
                 with scope:
                     try:
@@ -75,7 +75,7 @@ def with_jobs(settings: Settings, work: Callable[[Jobs], Awaitable[Result]]) -> 
 
 
 @contextmanager
-def _cancelled_by_signals(scope: anyio.CancelScope) -> Iterator[None]:
+def _cancelled_by_signals(scope: anyio.CancelScope, in_flight: InFlight) -> Iterator[None]:
     """The first signal cancels the scope, inside which shields hold; the second ends the process at once."""
     loop = asyncio.get_running_loop()
     # A closed terminal must not lose a job either; nohup has its way.
@@ -86,6 +86,7 @@ def _cancelled_by_signals(scope: anyio.CancelScope) -> Iterator[None]:
     def end(*_: object) -> None:
         for number in heard:
             signal.signal(number, signal.SIG_DFL)
+        in_flight.ending = True
         loop.call_soon_threadsafe(scope.cancel)
 
     for number in heard:

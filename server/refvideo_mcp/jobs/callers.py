@@ -22,8 +22,8 @@ class Caller:
     """Who waits for a call that arrived at `begun` (steady seconds).
 
     `request` is the id that its client gave to the request, if any: a second request under the same id, while the
-    first is open, is the first one sent again. `hung_up` says whether the connection that would carry the answer is
-    closed; `gave_up` is set when the call is cancelled.
+    first is open or just answered, is the first one sent again. `hung_up` says whether the connection that would carry
+    the answer is closed; `gave_up` is set when the call is cancelled.
     """
 
     begun: float
@@ -84,9 +84,15 @@ class Callers:
             for job_id, others in self._waiting.items()
             if any(_is_beside(caller, other) for other in others if not other.is_gone)
         }
-        return frozenset(together | {job_id for job_id, other in self._answered.items() if not other.is_gone})
+        answered = {
+            job_id for job_id, other in self._answered.items() if not other.is_gone and not _is_the_same(caller, other)
+        }
+        return frozenset(together | answered)
 
 
 def _is_beside(caller: Caller, other: Caller) -> bool:
-    is_the_same = caller.request is not None and caller.request == other.request
-    return not is_the_same and abs(caller.begun - other.begun) <= TOGETHER_SECONDS
+    return not _is_the_same(caller, other) and abs(caller.begun - other.begun) <= TOGETHER_SECONDS
+
+
+def _is_the_same(caller: Caller, other: Caller) -> bool:
+    return caller.request is not None and caller.request == other.request

@@ -187,10 +187,16 @@ class Watch:
             except Rejected as error:
                 wait = max(error.retry_after or 0.0, pause * random.uniform(0.8, 1.2))
                 too_late = self._clock.steady() + wait > retry_until
-                if error.retry_after is None or too_late or self._crew.in_flight.ending:
+                if error.retry_after is None or too_late or not await self._waited(wait):
                     raise
-            await self._clock.sleep(wait)
             pause *= 2
+
+    async def _waited(self, seconds: float) -> bool:
+        """Whether so much time passed; a process that is to end sends nothing more."""
+        until = self._clock.steady() + seconds
+        while not self._crew.in_flight.ending and (left := until - self._clock.steady()) > 0:
+            await self._clock.sleep(min(left, LEDGER_POLL_SECONDS))
+        return not self._crew.in_flight.ending
 
     async def _write_down(self) -> None:
         """A process that is to end waits for its POSTs: what came of this one must be on disk by then, if it can."""
