@@ -12,7 +12,7 @@ from mcp import Client
 from mcp.client.extension import advertise
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp.server.mcpserver import MCPServer
-from mcp_types import CallToolResult, TextResourceContents
+from mcp_types import CallToolResult, Implementation, TextResourceContents
 from playwright.async_api import FrameLocator, Page, Request, Route, async_playwright
 
 from node_tools import node_modules
@@ -103,7 +103,9 @@ class ChatApp:
         """A browser of its own, and a client in memory that declares MCP Apps."""
         chromium = needs("chromium", "chromium-browser", "google-chrome")
         packages = node_modules()
-        async with Client(server, extensions=[SHOWS_APPS]) as client, async_playwright() as playwright:
+        info = Implementation(name="a chat", version="1")
+        client_of = Client(server, extensions=[SHOWS_APPS], client_info=info)
+        async with client_of as client, async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
             try:
                 page = await browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=2)

@@ -15,8 +15,9 @@ import anyio
 import httpx2
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
-from mcp_types import CallToolResult
+from mcp_types import CallToolResult, Implementation
 
+from refvideo_mcp import __version__
 from refvideo_mcp.cli.failed import Failed
 from refvideo_mcp.cli.screen import Screen
 from refvideo_mcp.errors import clean
@@ -96,7 +97,11 @@ async def _server(
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     start = ["-c", TELLING_ITS_PID, str(pid_file)] if pid_file else ["-m", "refvideo_mcp"]
     server = StdioServerParameters(command=sys.executable, args=["-P", *start, *arguments], env=passed_on | settings)
-    client = Client(stdio_client(server, errlog=log), read_timeout_seconds=LONGEST_CALL_SECONDS)
+    client = Client(
+        stdio_client(server, errlog=log),
+        read_timeout_seconds=LONGEST_CALL_SECONDS,
+        client_info=Implementation(name="refvideo-mcp demo", version=__version__),
+    )
     async with AsyncExitStack() as stack:
         with screen.waiting("server"):
             await stack.enter_async_context(client)
