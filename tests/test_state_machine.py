@@ -407,13 +407,6 @@ class JobsMachine(RuleBasedStateMachine):
         self.run(self.clock.advance(seconds))
         self._observe()
 
-    @rule(seconds=st.sampled_from([3600.0, 26 * 3600.0]))
-    def the_machine_sleeps(self, seconds: float) -> None:
-        """The wall clock jumps; whoever waits, waits on."""
-        self.clock.set_by += seconds
-        self.observed_at = self.clock.now()
-        self._observe()
-
     @precondition(lambda self: any(job.opened < self.clock.now() - 3600 for job in self.known) or len(self.known) > 5)
     @rule()
     def a_day_passes(self) -> None:
