@@ -39,9 +39,8 @@ class Caller:
 class Callers:
     def __init__(self) -> None:
         self._waiting: dict[str, list[Caller]] = {}
-        self._left: dict[
-            str, float
-        ] = {}  # by the ids of jobs: when a caller last left without an answer (steady seconds)
+        # By the ids of jobs: when a caller last left without an answer, in steady seconds.
+        self._left: dict[str, float] = {}
         self._answered: dict[str, Caller] = {}  # by the ids of jobs: to whom an answer is on its way
 
     def add(self, job_id: str, caller: Caller) -> None:
