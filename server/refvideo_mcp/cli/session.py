@@ -57,7 +57,9 @@ def with_jobs(settings: Settings, work: Callable[[Jobs], Awaitable[Result]]) -> 
             async with running(settings, in_flight=in_flight) as state:
                 with scope:
                     try:
-                        ended.append(await work(state.jobs))
+                        result = await work(state.jobs)
+                        if not scope.cancel_called:  # else it is what a wait that was broken off had so far
+                            ended.append(result)
                     except (RefvideoError, KeyboardInterrupt) as error:
                         ended.append(error)  # raised here, it would come out in a group of the jobs' own task group
                 if not ended and in_flight.count:
@@ -83,11 +85,14 @@ def _cancelled_by_signals(scope: anyio.CancelScope, in_flight: InFlight) -> Iter
     before = {number: signal.getsignal(number) for number in signals}
     heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
+    def interrupt() -> None:
+        scope.cancel()
+        in_flight.ending = True
+
     def end(*_: object) -> None:
         for number in heard:
             signal.signal(number, signal.SIG_DFL)
-        in_flight.ending = True
-        loop.call_soon_threadsafe(scope.cancel)
+        loop.call_soon_threadsafe(interrupt)
 
     for number in heard:
         signal.signal(number, end)
