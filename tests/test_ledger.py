@@ -1,14 +1,13 @@
 """What the ledger remembers, on SQLite and on PostgreSQL alike."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.ledger import Draft, Job, Ledger, Video
+from refvideo_mcp.ledger import Day, Draft, Job, Ledger, Video
 
 pytest_plugins = ["ledger_places"]
 
@@ -23,7 +22,7 @@ def draft(**changes: Any) -> Draft:
 
 def open_job(ledger: Ledger, now: float = NOW, **changes: Any) -> Job:
     new = draft(**changes)
-    return ledger.open(new, lambda known: new, now, now + 120)
+    return ledger.open(new, lambda _: new, now, now + 120)
 
 
 def ended(ledger: Ledger, now: float = NOW, **changes: Any) -> Job:
@@ -60,7 +59,7 @@ def complete(job: Job) -> Job:
 
 def test_an_opened_job_is_remembered_before_anything_is_sent(ledger: Ledger) -> None:
     new = draft(key="nightly-render-0001", key_given=True, save_to="/videos", warnings=("a word of warning",))
-    job = ledger.open(new, lambda known: new, NOW, NOW + 120)
+    job = ledger.open(new, lambda _: new, NOW, NOW + 120)
     assert job == Job(
         id=new.id,
         account="ann",
@@ -101,8 +100,8 @@ def test_deciding_sees_the_jobs_of_the_account_and_day_newest_first(ledger: Ledg
     newer = open_job(ledger, NOW - 60)
     seen: list[Job] = []
 
-    def decide(known: Sequence[Job]) -> Draft:
-        seen.extend(known)
+    def decide(day: Day) -> Draft:
+        seen.extend(day.jobs)
         return draft()
 
     ledger.open(draft(), decide, NOW, NOW + 120)
@@ -114,22 +113,40 @@ def test_deciding_sees_jobs_as_they_stand_now(ledger: Ledger) -> None:
     open_job(ledger, NOW - 121)
     states: list[str] = []
 
-    def decide(known: Sequence[Job]) -> Draft:
-        states.extend(job.state for job in known)
+    def decide(day: Day) -> Draft:
+        states.extend(job.state for job in day.jobs)
         return draft()
 
     ledger.open(draft(), decide, NOW, NOW + 120)
     assert states == ["uncertain"]
 
 
+def test_deciding_sees_what_the_day_used_up_by_jobs_that_do_not_matter_else(ledger: Ledger) -> None:
+    """They may be tens of thousands."""
+    yesterday = ended(ledger, NOW - DAY, delivered=True)
+    first = ended(ledger, NOW - 60, delivered=True)
+    ended(ledger, NOW - 50, state="rejected", delivered=True)
+    second = ended(ledger, NOW - 40, delivered=True)
+    days: list[tuple[object, ...]] = []
+
+    def look(day: Day) -> Draft:
+        days.append((day.jobs, day.seconds, day.spent(), day.includes([yesterday.id, first.id, second.id, "other"])))
+        return draft()
+
+    ledger.consider(draft(), look, NOW)
+    ledger.open(draft(), look, NOW, NOW + 120)
+    assert days == [([], 10, [(NOW - 60, 5), (NOW - 40, 5)], {first.id, second.id})] * 2
+    assert len(ledger.newest("ann", 10)) == 5  # what was only considered is not remembered
+
+
 def test_a_joined_job_is_returned_and_nothing_is_added(ledger: Ledger) -> None:
     first = open_job(ledger)
-    assert ledger.open(draft(), lambda known: known[0], NOW + 1, NOW + 121) == first
+    assert ledger.open(draft(), lambda day: day.jobs[0], NOW + 1, NOW + 121) == first
     assert ledger.newest("ann", 10) == [first]
 
 
 def test_a_refusal_while_deciding_leaves_no_trace(ledger: Ledger) -> None:
-    def refuse(_: Sequence[Job]) -> Draft:
+    def refuse(_: object) -> Draft:
         raise Refused("The allowance is used up.")
 
     with pytest.raises(Refused, match="allowance"):
@@ -139,7 +156,7 @@ def test_a_refusal_while_deciding_leaves_no_trace(ledger: Ledger) -> None:
 
 def test_what_deciding_added_to_the_draft_is_remembered(ledger: Ledger) -> None:
     new = draft()
-    job = ledger.open(new, lambda known: replace(new, warnings=("same pictures",)), NOW, NOW + 120)
+    job = ledger.open(new, lambda _: replace(new, warnings=("same pictures",)), NOW, NOW + 120)
     assert job.warnings == ("same pictures",)
 
 
@@ -170,8 +187,8 @@ def test_a_key_is_free_again_after_a_day(ledger: Ledger) -> None:
     open_job(ledger, key="nightly-render-0001")
     seen: list[Job] = []
 
-    def decide(known: Sequence[Job]) -> Draft:
-        seen.extend(known)
+    def decide(day: Day) -> Draft:
+        seen.extend(day.jobs)
         return new
 
     new = draft(key="nightly-render-0001")

@@ -7,18 +7,19 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from postgres import Postgres
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger import Draft, Job, Ledger
 from refvideo_mcp.ledger.database import connect
-from refvideo_mcp.ledger.schema import migrate
+from refvideo_mcp.ledger.schema import STEPS, migrate
 
 pytest_plugins = ["ledger_places"]
 
 NOW = 1_800_000_000.0
 PASSWORD = "pass-marker-4e1c"
+TODAY = len(STEPS) + 1
 
 
 def open_job(ledger: Ledger) -> Job:
@@ -53,12 +54,18 @@ def test_an_older_ledger_is_brought_forward_step_by_step(place: Path | str, ledg
     database = connect(place)
     try:
         with database.transaction(5) as connection:
-            migrate(connection, (mark_as_fast,))
-            assert _speed_and_version(connection) == ("fast", 2)
+            migrate(
+                connection,
+                (
+                    *STEPS,
+                    mark_as_fast,
+                ),
+            )
+            assert _speed_and_version(connection) == ("fast", TODAY + 1)
         for _ in range(2):  # the second time there is nothing left to do
             with database.transaction(5) as connection:
-                migrate(connection, (mark_as_fast, say_it_in_german))
-                assert _speed_and_version(connection) == ("schnell", 3)
+                migrate(connection, (*STEPS, mark_as_fast, say_it_in_german))
+                assert _speed_and_version(connection) == ("schnell", TODAY + 2)
     finally:
         database.close()
     assert ledger.get(job.id) == job
@@ -70,6 +77,28 @@ def _speed_and_version(connection: Connection) -> tuple[str, int]:
     return speed, version
 
 
+def test_a_ledger_of_the_first_version_gets_the_indexes_of_a_new_one(
+    place: Path | str, opened: Callable[[Path | str], Ledger]
+) -> None:
+    database = connect(place)
+    with database.transaction(5) as connection:
+        new = _indexes(connection)
+        for name in new - {"refvideo_jobs_keys", "ix_refvideo_jobs_task_id"}:
+            connection.exec_driver_sql(f"DROP INDEX {name}")
+        connection.exec_driver_sql("CREATE INDEX refvideo_jobs_days ON refvideo_jobs (account, opened_at)")
+        connection.exec_driver_sql("UPDATE refvideo_schema SET version = 1")
+    database.close()
+    open_job(opened(place))
+    database = connect(place)
+    with database.transaction(5) as connection:
+        assert _indexes(connection) == new
+    database.close()
+
+
+def _indexes(connection: Connection) -> set[str]:
+    return {str(index["name"]) for index in inspect(connection).get_indexes("refvideo_jobs")}
+
+
 def test_a_step_that_fails_leaves_the_ledger_as_it_was(place: Path | str, ledger: Ledger) -> None:
     def fail(_: Connection) -> None:
         raise RuntimeError("a bug")
@@ -78,10 +107,16 @@ def test_a_step_that_fails_leaves_the_ledger_as_it_was(place: Path | str, ledger
     database = connect(place)
     try:
         with pytest.raises(RuntimeError, match="a bug"), database.transaction(5) as connection:
-            migrate(connection, (mark_as_fast, fail))
+            migrate(connection, (*STEPS, mark_as_fast, fail))
         with database.transaction(5) as connection:
-            migrate(connection, (mark_as_fast,))
-            assert _speed_and_version(connection) == ("fast", 2)
+            migrate(
+                connection,
+                (
+                    *STEPS,
+                    mark_as_fast,
+                ),
+            )
+            assert _speed_and_version(connection) == ("fast", TODAY + 1)
     finally:
         database.close()
     assert ledger.get(job.id) == job
@@ -112,7 +147,7 @@ def test_a_newer_ledger_is_refused(place: Path | str, opened: Callable[[Path | s
     with pytest.raises(Refused) as refused:
         open_job(opened(place))
     assert str(refused.value) == (
-        "The ledger was written by a newer refvideo-mcp (its version is 7, this one reads 1). "
+        "The ledger was written by a newer refvideo-mcp (its version is 7, this one reads 2). "
         "Ask the user to update refvideo-mcp."
     )
 

@@ -4,7 +4,7 @@ import multiprocessing
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +17,7 @@ import pytest
 
 from postgres import Postgres
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.ledger import Draft, Job, Ledger
+from refvideo_mcp.ledger import Day, Draft, Job, Ledger
 from refvideo_mcp.ledger.database import BUSY_SECONDS
 
 pytest_plugins = ["ledger_places"]
@@ -66,7 +66,7 @@ def draft(account: str = "ann") -> Draft:
 
 def open_job(ledger: Ledger, account: str = "ann") -> Job:
     new = draft(account)
-    return ledger.open(new, lambda known: new, NOW, NOW + 120)
+    return ledger.open(new, lambda _: new, NOW, NOW + 120)
 
 
 def open_unless_known(place: Path | str, at_once: Barrier) -> list[str]:
@@ -75,8 +75,8 @@ def open_unless_known(place: Path | str, at_once: Barrier) -> list[str]:
         for number in range(ROUNDS):
             new = draft(f"account {number}")
 
-            def decide(known: Sequence[Job], new: Draft = new) -> Job | Draft:
-                return known[0] if known else new
+            def decide(day: Day, new: Draft = new) -> Job | Draft:
+                return day.jobs[0] if day.jobs else new
 
             at_once.wait()
             ids.append(ledger.open(new, decide, NOW, NOW + 120).id)
@@ -91,8 +91,8 @@ def test_of_several_that_open_at_once_one_opens_and_the_others_join(place: Path 
 
 
 def open_one_key(place: Path | str, at_once: Barrier) -> list[str]:
-    def decide(known: Sequence[Job]) -> Job | Draft:
-        return next((job for job in known if job.key == new.key), new)
+    def decide(day: Day) -> Job | Draft:
+        return next((job for job in day.jobs if job.key == new.key), new)
 
     ids = []
     with closing(Ledger(place)) as ledger:
@@ -116,8 +116,8 @@ def test_a_key_means_one_job_whatever_the_database_does_by_default(
 def open_unless_open(place: Path | str, at_once: Barrier) -> list[tuple[float, float]]:
     spans = []
 
-    def decide(known: Sequence[Job]) -> Draft:
-        if any(not job.ended for job in known):
+    def decide(day: Day) -> Draft:
+        if any(not job.ended for job in day.jobs):
             raise Refused("A job is open.")
         return new
 

@@ -94,7 +94,7 @@ def test_a_newer_ledger_is_refused_and_left_as_it_was(file: Path, opened: AsLedg
         newer.executescript("UPDATE refvideo_schema SET version = 7; PRAGMA journal_mode=DELETE")
     before = file.read_bytes()
     assert refusal(opened(file)) == (
-        "The ledger was written by a newer refvideo-mcp (its version is 7, this one reads 1). "
+        "The ledger was written by a newer refvideo-mcp (its version is 7, this one reads 2). "
         "Ask the user to update refvideo-mcp."
     )
     assert file.read_bytes() == before

@@ -113,9 +113,8 @@ class Buying:
                 self._background.start_soon(self._collect)
             await watch.until(lambda: watch.job.state != "submitting", begun + ANSWER_SECONDS)
             answer = bought(watch, self._host)
-            known = [answer, *(k for k in opened.known if k.id != answer.id)]
             sent = () if joined else prepared.sent
-            left = seconds_left(known, self._limits)
+            left = seconds_left(opened.used, self._limits)
             yield Submission(answer, joined, left, in_words(left, self._limits), sent)
             in_time = self._clock.steady() - begun <= DELIVERED_SECONDS
             is_told = bool(answer.task_id and in_time) or (joined and draft.key_given)

@@ -6,13 +6,11 @@ from pathlib import Path
 
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import prepare
-from refvideo_mcp.jobs.rules import DAY_SECONDS, Here, Limits, decide, in_words, seconds_left
-from refvideo_mcp.ledger import Draft, before_buying
+from refvideo_mcp.jobs.rules import Here, Limits, decide, in_words, seconds_left
+from refvideo_mcp.ledger import Day, Draft, before_buying
 from refvideo_mcp.spec import ReferenceVideoRequest
 
 __all__ = ["Offer", "offer"]
-
-MOST_JOBS = 1000
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,11 @@ async def offer(
     """
     now = crew.clock.now()
     draft = (await prepare(crew, request, roots, key=key)).draft
+
+    def decided(day: Day) -> Offer:
+        day = here.added_to(day, now)
+        buys = isinstance(decide(draft, day, now, limits, here), Draft)
+        return Offer(buys, in_words(seconds_left(day.seconds, limits), limits))
+
     with before_buying():
-        newest = await crew.ask(crew.ledger.newest, crew.account, MOST_JOBS)
-    known = here.added_to([job.at(now) for job in newest if job.opened_at > now - DAY_SECONDS], now)
-    return Offer(
-        isinstance(decide(draft, known, now, limits, here), Draft),
-        in_words(seconds_left(known, limits), limits),
-    )
+        return await crew.ask(crew.ledger.consider, draft, decided, now)

@@ -1,6 +1,6 @@
 """How a call becomes a job of the ledger: one at a time, and with its pictures where the router can get them."""
 
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from refvideo_mcp.jobs.pictures import inline, with_links
 from refvideo_mcp.jobs.rules import TWIN_SECONDS, Here, Limits, decide
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
-from refvideo_mcp.ledger import Draft, Job, before_buying
+from refvideo_mcp.ledger import Day, Draft, Job, before_buying
 
 __all__ = ["ANSWER_SECONDS", "Opened", "Opening"]
 
@@ -29,11 +29,11 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True)
 class Opened:
-    """The job that a call is from now on, who follows it, and the account's other jobs of the day."""
+    """The job that a call is from now on, who follows it, and the seconds of video of that day, its own included."""
 
     job: Job
     watch: Watch
-    known: Sequence[Job]
+    used: int
 
 
 class _NewJob(Exception):
@@ -106,10 +106,10 @@ class Opening:
             self.alone.release()
 
     async def _opened(self, draft: Draft, body: dict[str, Any], caller: Caller, *, buy: bool) -> Opened:
-        known: list[Job] = []
-        here, now = self.here(caller), self._clock.now()
+        here, now, used = self.here(caller), self._clock.now(), 0
 
-        def choose(jobs: Sequence[Job]) -> Job | Draft:
+        def choose(day: Day) -> Job | Draft:
+            nonlocal used
             # Here, after the ledger has been waited for: the next step is the POST.
             if self._seconds_left(caller.begun) < LAST_SECONDS:
                 raise Refused(*TOO_LATE)
@@ -117,10 +117,12 @@ class Opening:
                 raise Refused("This server is about to end.", "Nothing was bought: try again when it is back.")
             if caller.is_gone:
                 raise Refused("The call was cancelled.", "Nothing was bought.")
-            known[:] = here.added_to(jobs, now)
-            chosen = decide(draft, known, now, self._limits, here)
-            if isinstance(chosen, Draft) and not buy:
+            day = here.added_to(day, now)
+            chosen = decide(draft, day, now, self._limits, here)
+            is_new = isinstance(chosen, Draft)
+            if is_new and not buy:
                 raise _NewJob
+            used = day.seconds + (draft.seconds if is_new else 0)
             return chosen
 
         deadline = now + SUBMIT_SECONDS
@@ -133,7 +135,7 @@ class Opening:
             watch = self._watches.of(job)
         else:  # from here on it is sent, whoever hears of it
             watch = self._watches.follow(job, body=body, retry_until=caller.begun + ANSWER_SECONDS)
-        return Opened(job, watch, known)
+        return Opened(job, watch, used)
 
     async def _to_the_end(self, work: Coroutine[Any, Any, Opened], caller: Caller) -> Opened:
         """What `work` brings; it goes on when the caller is cancelled, and is told of that."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from refvideo_mcp.errors import UNCERTAIN_ADVICE, Advice, Refused, wait_for
-from refvideo_mcp.ledger import OPEN, Draft, Job
+from refvideo_mcp.ledger import OPEN, Day, Draft, Job
 
 __all__ = [
     "DAY_SECONDS",
@@ -48,15 +48,19 @@ class Here:
     left: frozenset[str] = frozenset()
     busy: frozenset[str] = frozenset()
 
-    def added_to(self, known: Sequence[Job], now: float) -> list[Job]:
-        """The jobs of the last day, newest first: those that the ledger knows, and those that it lacks."""
-        ids = {job.id for job in known}
-        lacking = [
-            job.at(now)
-            for job in self.followed
-            if job.id not in ids and (job.id in self.posting | self.left or now - job.opened_at < DAY_SECONDS)
-        ]
-        return sorted([*known, *lacking], key=lambda job: job.opened_at, reverse=True)
+    def added_to(self, day: Day, now: float) -> Day:
+        """The last day as the ledger knows it, with the jobs that it lacks."""
+        kept = self.posting | self.left
+        followed = [job.at(now) for job in self.followed if job.id in kept or now - job.opened_at < DAY_SECONDS]
+        included = day.includes([job.id for job in followed])
+        lacking = [job for job in followed if job.id not in included]
+        spent = [(job.opened_at, job.seconds) for job in lacking if job.state != "rejected"]
+        return replace(
+            day,
+            jobs=sorted([*day.jobs, *lacking], key=lambda job: job.opened_at, reverse=True),
+            seconds=day.seconds + sum(seconds for _, seconds in spent),
+            spent=lambda: sorted([*day.spent(), *spent]),
+        )
 
 
 class UncertainTwin(Refused):
@@ -73,19 +77,18 @@ class UncertainTwin(Refused):
 
 def decide(
     draft: Draft,
-    known: Sequence[Job],
+    day: Day,
     now: float,
     limits: Limits,
     here: Here,
 ) -> Job | Draft:
     """The job that this call already is, or the draft to open, with its warnings.
 
-    `known` are the account's jobs of the last day, newest first, as they stand now.
-
     Raises:
         UncertainTwin: it may have been bought already.
         Refused: the key was used for something else, or the allowance is used up.
     """
+    known = day.jobs
     for job in known:
         if job.key == draft.key and job.holds_key:
             names = _difference(draft, job)
@@ -106,7 +109,7 @@ def decide(
             recent = job.id in here.left or now - job.opened_at < TWIN_SECONDS
             if lost and recent and job.fingerprint == draft.fingerprint:
                 return job
-    _check_allowance(draft, known, now, limits)
+    _check_allowance(draft, day, now, limits)
     doubtful = [job for job in known if job.state == "uncertain" and job.pictures == draft.pictures]
     names = ", ".join(job.key for job in doubtful[:3])
     warning = f"A job with the same pictures may exist already, its answer was lost: {names}."
@@ -126,9 +129,9 @@ def is_recent(job: Job, now: float) -> bool:
     return now - job.changed_at < TWIN_SECONDS
 
 
-def seconds_left(known: Sequence[Job], limits: Limits) -> int | None:
+def seconds_left(used: int, limits: Limits) -> int | None:
     """Seconds of video left of today's allowance; None where there is no limit."""
-    return max(0, limits.seconds_per_day - _used(known)) if limits.seconds_per_day else None
+    return max(0, limits.seconds_per_day - used) if limits.seconds_per_day else None
 
 
 def in_words(left: int | None, limits: Limits) -> str:
@@ -138,20 +141,15 @@ def in_words(left: int | None, limits: Limits) -> str:
     return f"Allowance: {left} of {limits.seconds_per_day} s of video left in these 24 hours."
 
 
-def _used(known: Sequence[Job]) -> int:
-    return sum(job.seconds for job in known if job.state != "rejected")
-
-
-def _check_allowance(draft: Draft, known: Sequence[Job], now: float, limits: Limits) -> None:
-    used = _used(known)
-    if limits.seconds_per_day and used + draft.seconds > limits.seconds_per_day:
+def _check_allowance(draft: Draft, day: Day, now: float, limits: Limits) -> None:
+    if limits.seconds_per_day and day.seconds + draft.seconds > limits.seconds_per_day:
         raise Refused(
             f"The allowance of {limits.seconds_per_day} seconds of video in 24 hours leaves "
-            f"{max(0, limits.seconds_per_day - used)}, and this job takes {draft.seconds}. {NOTHING}",
+            f"{seconds_left(day.seconds, limits)}, and this job takes {draft.seconds}. {NOTHING}",
             Advice("Tell the user: ", "")
-            + f"{_when_free(draft, known, used, limits)}the setting REFVIDEO_MAX_SECONDS_PER_DAY raises it.",
+            + f"{_when_free(draft, day, limits)}the setting REFVIDEO_MAX_SECONDS_PER_DAY raises it.",
         )
-    still_open = [job for job in known if job.state in OPEN and now - job.opened_at < OPEN_SECONDS]
+    still_open = [job for job in day.jobs if job.state in OPEN and now - job.opened_at < OPEN_SECONDS]
     if limits.open_jobs and len(still_open) >= limits.open_jobs:
         raise Refused(
             f"{len(still_open)} jobs are open, and {limits.open_jobs} is the limit. {NOTHING}",
@@ -161,11 +159,12 @@ def _check_allowance(draft: Draft, known: Sequence[Job], now: float, limits: Lim
         )
 
 
-def _when_free(draft: Draft, known: Sequence[Job], used: int, limits: Limits) -> str:
-    for job in reversed([job for job in known if job.state != "rejected"]):
-        used -= job.seconds
+def _when_free(draft: Draft, day: Day, limits: Limits) -> str:
+    used = day.seconds
+    for opened_at, seconds in day.spent():
+        used -= seconds
         if used + draft.seconds <= limits.seconds_per_day:
-            freed = datetime.fromtimestamp(job.opened_at + DAY_SECONDS).astimezone()
+            freed = datetime.fromtimestamp(opened_at + DAY_SECONDS).astimezone()
             return f"enough is free again at {freed:%Y-%m-%d %H:%M %Z}; "
     return ""
 

@@ -1,7 +1,7 @@
 """What is remembered of one job."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.spec import JobState, TaskResult, TaskVideo, is_handle
 
-__all__ = ["ENDED", "OPEN", "Draft", "Job", "LedgerTrouble", "Video", "before_buying"]
+__all__ = ["ENDED", "OPEN", "Day", "Draft", "Job", "LedgerTrouble", "Video", "before_buying"]
 
 NO_VIDEO = "the router says that it succeeded but gives no video: ask its support"
 NOTHING = "Nothing was sent: a job that cannot be remembered is not bought."
@@ -65,6 +65,21 @@ class Draft:
     save_to: str | None = None
     warnings: tuple[str, ...] = ()
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True)
+class Day:
+    """What an account's jobs of the last 24 hours mean for a new one.
+
+    `jobs` are, newest first, those that are open or uncertain, those of the draft's key, and those that ask for the
+    same and whose caller may not know of them. `seconds` of video were bought in all, or may have been. `spent` tells
+    when, and how many at a time, oldest first; `includes`, which ids are of this day. Both may ask the ledger.
+    """
+
+    jobs: Sequence["Job"]
+    seconds: int
+    spent: Callable[[], list[tuple[float, int]]]
+    includes: Callable[[Collection[str]], Collection[str]]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from refvideo_mcp.errors import ask_user
 from refvideo_mcp.ledger.job import LedgerTrouble
 
-__all__ = ["is_current", "jobs", "migrate"]
+__all__ = ["STEPS", "is_current", "jobs", "migrate"]
 
 metadata = MetaData()
 
@@ -51,15 +51,33 @@ jobs = Table(
     Column("saved_to", Text),
     Column("not_saved", Text),
     Column("answer", JSON, nullable=False),  # what the router last said, and our warnings
-    Index("refvideo_jobs_days", "account", "opened_at"),
+    # An account may have tens of thousands of jobs in a day; no call reads more than it has to.
+    Index("refvideo_jobs_usage", "account", "opened_at", "state", "seconds"),
     Index("refvideo_jobs_keys", "account", "key"),  # not unique: jobs that gave up their key are found by it too
+    Index("refvideo_jobs_requests", "account", "fingerprint", "opened_at"),
+    Index("refvideo_jobs_states", "account", "state", "opened_at"),
+    Index("refvideo_jobs_news", "account", "told", "state"),
+    Index("refvideo_jobs_unsaved", "account", "state", "saved_to", "opened_at"),
 )
 
 version = Table("refvideo_schema", metadata, Column("version", Integer, primary_key=True))
 
+
+def _index_what_is_asked_for(connection: Connection) -> None:
+    for statement in (
+        "DROP INDEX IF EXISTS refvideo_jobs_days",
+        "CREATE INDEX refvideo_jobs_usage ON refvideo_jobs (account, opened_at, state, seconds)",
+        "CREATE INDEX refvideo_jobs_requests ON refvideo_jobs (account, fingerprint, opened_at)",
+        "CREATE INDEX refvideo_jobs_states ON refvideo_jobs (account, state, opened_at)",
+        "CREATE INDEX refvideo_jobs_news ON refvideo_jobs (account, told, state)",
+        "CREATE INDEX refvideo_jobs_unsaved ON refvideo_jobs (account, state, saved_to, opened_at)",
+    ):
+        connection.exec_driver_sql(statement)
+
+
 # A new database gets the tables as they are above, and version len(STEPS) + 1. An older one is brought there: step n
 # leads from version n + 1 to n + 2, in SQL of its own, since the tables above change and a released step never does.
-STEPS: tuple[Callable[[Connection], None], ...] = ()
+STEPS: tuple[Callable[[Connection], None], ...] = (_index_what_is_asked_for,)
 
 
 def is_current(connection: Connection) -> bool:

@@ -2,18 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.ledger.job import ENDED, OPEN, Draft, Job, LedgerTrouble, Video
+from refvideo_mcp.ledger.job import ENDED, OPEN, Day, Draft, Job, LedgerTrouble, Video
 from refvideo_mcp.spec import JobState
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Row, Select
 
     from refvideo_mcp.ledger.database import Database
 
@@ -39,6 +39,7 @@ IN_VAIN_SECONDS = 1.0  # one call asks several times, and shall not wait each ti
 UNSENT = "The ledger took too long to remember it, so nothing was sent."
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Decision = TypeVar("Decision")
 
 
 def _reads(function: Function) -> Function:
@@ -85,15 +86,15 @@ class Ledger:
     def open(
         self,
         draft: Draft,
-        decide: Callable[[Sequence[Job]], Job | Draft],
+        decide: Callable[[Day], Job | Draft],
         now: float,
         submit_deadline: float,
         within: float = float("inf"),
     ) -> Job:
         """Remember a new job before it is sent, or return the one that `decide` finds it to be.
 
-        `decide` gets the account's jobs of the last 24 hours, newest first. It returns a job to join, or the draft to
-        open, or raises to refuse. No other process opens a job of this account in between. A job that is not
+        `decide` gets the account's last 24 hours. It returns a job to join, or the draft to open, or raises to refuse.
+        No other process opens a job of this account in between. A job that is not
         remembered `within` so many seconds is refused: should its row appear all the same, it becomes `rejected`.
         """
         from refvideo_mcp.ledger.schema import jobs
@@ -102,15 +103,12 @@ class Ledger:
         new: Job | None = None
         try:
             with self._transaction(draft.account, within=within) as connection:
-                recent = jobs.c.opened_at > now - DAY_SECONDS
-                found = self._select(connection, jobs.c.account == draft.account, recent)
-                known = [job.at(now) for job in found]
-                for before, job in zip(found, known, strict=True):
-                    if job is not before:  # seen uncertain for the first time: that stays, though the call be refused
-                        connection.execute(jobs.update().where(jobs.c.id == job.id).values(_values(job)))
+                day, lapsed = self._day(connection, draft, now)
+                for job in lapsed:  # seen uncertain for the first time: that stays, though the call be refused
+                    connection.execute(jobs.update().where(jobs.c.id == job.id).values(_values(job)))
                 chosen: Job | Draft | Refused
                 try:
-                    chosen = decide(known)
+                    chosen = decide(day)
                 except Refused as error:
                     chosen = error
                 if isinstance(chosen, Draft):
@@ -130,14 +128,21 @@ class Ledger:
             raise self.busy()
         return chosen
 
+    @_reads
+    def consider(self, draft: Draft, decide: Callable[[Day], Decision], now: float) -> Decision:
+        """What `decide` says of a job that is not opened."""
+        with self._transaction(reads=True) as connection:
+            day, _ = self._day(connection, draft, now)
+            return decide(day)
+
     def adopt(self, job: Job) -> Job:
         """Remember a job that was submitted elsewhere; the known one, if it is known by now."""
         from refvideo_mcp.ledger.schema import jobs
 
         with self._transaction(job.account) as connection:
-            known = self._select(connection, jobs.c.account == job.account, jobs.c.task_id == job.task_id)
-            if known:
-                return known[0]
+            for known in self._select(connection, jobs.c.task_id == job.task_id):
+                if known.account == job.account:
+                    return known
             connection.execute(jobs.insert().values(_values(job)))
             return job
 
@@ -182,10 +187,12 @@ class Ledger:
         from refvideo_mcp.ledger.schema import jobs
 
         with self._transaction(reads=True) as connection:
-            for column in (jobs.c.task_id, jobs.c.key):
-                if found := self._select(connection, jobs.c.account == account, column == handle):
+            mine = jobs.c.account == account
+            for so_named in ([jobs.c.task_id == handle], [mine, jobs.c.key == handle]):
+                named = self._select(connection, *so_named)
+                if found := [job for job in named if job.account == account]:
                     return next((job for job in found if job.holds_key), found[0])
-            begun = self._select(connection, jobs.c.account == account, _begins(handle), limit=2)
+            begun = self._select(connection, mine, _begins(handle), limit=2)
             return begun[0] if len(begun) == 1 else None
 
     @_reads
@@ -209,16 +216,20 @@ class Ledger:
         from refvideo_mcp.ledger.schema import jobs
 
         with self._transaction(reads=True) as connection:
-            return bool(self._select(connection, jobs.c.task_id == task_id, jobs.c.account != account, limit=1))
+            return any(job.account != account for job in self._select(connection, jobs.c.task_id == task_id))
 
     @_reads
     def newest(self, account: str, limit: int, states: Sequence[JobState] = (), now: float = 0.0) -> list[Job]:
         """The account's jobs, newest first; with states, those that are in one of them at `now`."""
         from refvideo_mcp.ledger.schema import jobs
 
-        wanted = [jobs.c.account == account] + ([_state_at(now).in_(states)] if states else [])
+        mine = jobs.c.account == account
         with self._transaction(reads=True) as connection:
-            return self._select(connection, *wanted, limit=limit)
+            if not states:
+                return self._select(connection, mine, limit=limit)
+            # One by one: there is an index by which those of one state are found.
+            found = [job for s in states for job in self._select(connection, mine, *_is_in(s, now), limit=limit)]
+        return sorted(found, key=_newest_first)[:limit]
 
     @_reads
     def unfinished(self, account: str, since: float) -> list[Job]:
@@ -226,15 +237,18 @@ class Ledger:
 
         Newest first.
         """
-        from sqlalchemy import and_, or_
+        from sqlalchemy import union_all
 
         from refvideo_mcp.ledger.schema import jobs
 
-        unsaved = and_(jobs.c.state == "succeeded", jobs.c.saved_to.is_(None))
-        may_be_found = and_(jobs.c.state == "uncertain", jobs.c.task_id.is_not(None))
-        open_or_unsaved = or_(jobs.c.state.in_(OPEN), unsaved, may_be_found)
+        recent = (jobs.c.account == account, jobs.c.opened_at > since)
+        wanted = union_all(
+            _ids(*recent, jobs.c.state.in_(OPEN)),
+            _ids(*recent, jobs.c.state == "uncertain", jobs.c.task_id.is_not(None)),
+            _ids(*recent, jobs.c.state == "succeeded", jobs.c.saved_to.is_(None)),
+        )
         with self._transaction(reads=True) as connection:
-            return self._select(connection, jobs.c.account == account, jobs.c.opened_at > since, open_or_unsaved)
+            return self._select(connection, jobs.c.id.in_(wanted))
 
     def claim(self, job_id: str, column: str, now: float, free_before: float, value: float) -> bool:
         """Set a time column of one job to `value` if it is not later than `free_before`; whether this process won.
@@ -250,7 +264,7 @@ class Ledger:
             # A later time than ours would be was written by a clock that has since been set back.
             free = or_(field.is_(None), field <= free_before, field > value + CLOCKS_DIFFER_SECONDS)
             done = connection.execute(jobs.update().where(jobs.c.id == job_id, free).values({column: value}))
-            return done.rowcount == 1 or not self._select(connection, jobs.c.id == job_id)
+            return done.rowcount == 1 or connection.execute(_ids(jobs.c.id == job_id)).first() is None
 
     def untold(self, account: str, except_ids: set[str]) -> list[Job]:
         """Videos that were finished while nobody asked, each returned once."""
@@ -263,7 +277,7 @@ class Ledger:
             jobs.c.id.not_in(except_ids),
         )
         with self._transaction(reads=True) as connection:  # most often there are none: nobody is waited for
-            if not self._select(connection, *unseen, limit=1):
+            if connection.execute(_ids(*unseen).limit(1)).first() is None:
                 return []
         with self._transaction() as connection:
             found = self._select(connection, *unseen, lock=True)
@@ -272,11 +286,41 @@ class Ledger:
 
     def forget(self, before: float) -> int:
         """Remove ended jobs opened before `before`; how many."""
+        from sqlalchemy import and_, or_
+
         from refvideo_mcp.ledger.schema import jobs
 
         with self._transaction() as connection:
-            done = connection.execute(jobs.delete().where(jobs.c.opened_at < before, _state_at(before).in_(ENDED)))
+            ended = or_(*(and_(*_is_in(state, before)) for state in ENDED))
+            done = connection.execute(jobs.delete().where(jobs.c.opened_at < before, ended))
             return done.rowcount
+
+    def _day(self, connection: "Connection", draft: Draft, now: float) -> tuple[Day, list[Job]]:
+        """The day of a draft's account, and those of its jobs whose answer is seen to be overdue."""
+        from sqlalchemy import func, select, union_all
+
+        from refvideo_mcp.ledger.schema import jobs
+
+        mine, recent = jobs.c.account == draft.account, jobs.c.opened_at > now - DAY_SECONDS
+        counted = (mine, recent, jobs.c.state != "rejected")
+        matter = union_all(
+            _ids(mine, recent, jobs.c.state.in_((*OPEN, "uncertain"))),
+            _ids(mine, jobs.c.key == draft.key),
+            _ids(mine, recent, jobs.c.fingerprint == draft.fingerprint, jobs.c.delivered.is_(False)),
+        )
+        found = self._select(connection, jobs.c.id.in_(matter), recent)
+        known = [job.at(now) for job in found]
+
+        def spent() -> list[tuple[float, int]]:
+            query = select(jobs.c.opened_at, jobs.c.seconds).where(*counted).order_by(jobs.c.opened_at)
+            return [(at, seconds) for at, seconds in connection.execute(query)]
+
+        def includes(ids: Collection[str]) -> Collection[str]:
+            return set(connection.execute(_ids(jobs.c.id.in_(ids), recent)).scalars()) if ids else set()
+
+        seconds = connection.execute(select(func.coalesce(func.sum(jobs.c.seconds), 0)).where(*counted)).scalar_one()
+        lapsed = [job for before, job in zip(found, known, strict=True) if job is not before]
+        return Day(known, int(seconds), spent, includes), lapsed
 
     def _select(
         self, connection: "Connection", *where: "ColumnElement[bool]", limit: int | None = None, lock: bool = False
@@ -286,9 +330,12 @@ class Ledger:
         from refvideo_mcp.ledger.database import trouble
         from refvideo_mcp.ledger.schema import jobs
 
-        query = select(jobs).where(*where).order_by(jobs.c.opened_at.desc(), jobs.c.id).limit(limit)
+        query = select(jobs).where(*where)
+        if limit is not None:  # else sorted here, or SQLite takes the index that sorts for the one that finds
+            query = query.order_by(jobs.c.opened_at.desc(), jobs.c.id).limit(limit)
         try:
-            return [_job(row) for row in connection.execute(query.with_for_update() if lock else query)]
+            found = [_job(row) for row in connection.execute(query.with_for_update() if lock else query)]
+            return sorted(found, key=_newest_first)
         except ValueError as error:  # no JSON where there should be: SQLite does not notice every damage
             raise trouble(self._where, error, self._shows_path) from error
 
@@ -365,14 +412,30 @@ class Ledger:
                 database.leave()
 
 
-def _state_at(now: float) -> "ColumnElement[str]":
-    """The state of `Job.at(now)`."""
-    from sqlalchemy import and_, case
+def _newest_first(job: Job) -> tuple[float, str]:
+    return -job.opened_at, job.id
+
+
+def _is_in(state: JobState, now: float) -> tuple["ColumnElement[bool]", ...]:
+    """Whether a job `at(now)` is in a state."""
+    from sqlalchemy import and_, or_
 
     from refvideo_mcp.ledger.schema import jobs
 
-    lapsed = and_(jobs.c.state == "submitting", jobs.c.submit_deadline < now)
-    return case((lapsed, "uncertain"), else_=jobs.c.state)
+    overdue = jobs.c.submit_deadline < now
+    if state == "submitting":
+        return jobs.c.state == "submitting", ~overdue
+    if state == "uncertain":
+        return (or_(jobs.c.state == "uncertain", and_(jobs.c.state == "submitting", overdue)),)
+    return (jobs.c.state == state,)
+
+
+def _ids(*where: "ColumnElement[bool]") -> "Select[Any]":
+    from sqlalchemy import select
+
+    from refvideo_mcp.ledger.schema import jobs
+
+    return select(jobs.c.id).where(*where)
 
 
 def _begins(text: str) -> "ColumnElement[bool]":
