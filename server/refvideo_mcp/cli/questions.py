@@ -83,10 +83,10 @@ def _agreed(question: str) -> bool:
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the event loop hears nothing meanwhile
     try:
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
         said = sys.stdin.readline().strip().lower()
     finally:
         signal.signal(signal.SIGINT, before)
