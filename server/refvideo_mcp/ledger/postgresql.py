@@ -59,8 +59,10 @@ class PostgresDatabase:
             raise
 
     @contextmanager
-    def transaction(self, seconds: float, *, reads: bool = False, alone: str | None = None) -> Iterator[Connection]:
-        """A transaction; with an account, `alone` among those that open its jobs.
+    def transaction(
+        self, seconds: float, *, reads: bool = False, durable: bool = True, alone: str | None = None
+    ) -> Iterator[Connection]:
+        """A transaction; with an account, `alone` among those that open its jobs. The server makes all durable.
 
         Raises:
             TimeoutError: it did not answer. What was sent may still take effect.

@@ -3,9 +3,10 @@
 import os
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class SqliteFile:
             _remove(left_behind)
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
         self._file = _identity(self._path)
+        self._writing = threading.Lock()
         self._engine = create_engine(url, hide_parameters=True, pool_size=CONNECTIONS)
         event.listen(self._engine, "connect", self._prepare)
         event.listen(self._engine, "begin", _begin)
@@ -53,21 +55,39 @@ class SqliteFile:
         self._own_logs = self._logs()
 
     @contextmanager
-    def transaction(self, seconds: float, *, reads: bool = False, alone: str | None = None) -> Iterator[Connection]:
+    def transaction(
+        self, seconds: float, *, reads: bool = False, durable: bool = True, alone: str | None = None
+    ) -> Iterator[Connection]:
         """A transaction that waits for other writers for `seconds` at most; one that only reads waits for none.
 
-        Every writer is alone, whatever `alone` says.
+        What is not `durable` survives the end of this process, but perhaps not a power cut. Every writer is alone,
+        whatever `alone` says.
 
         Raises:
-            Moved: nothing was read or written.
+            TimeoutError: another thread writes. Moved: nothing was read or written.
         """
-        with self._engine.connect() as opened:
+        give_up = time.monotonic() + seconds
+        with nullcontext() if reads else self._turn(seconds), self._engine.connect() as opened:
             connection = opened.execution_options(reads=reads)
-            connection.connection.cursor().execute(f"PRAGMA busy_timeout={int(max(0.0, seconds) * 1000)}")
+            left = max(0.0, give_up - time.monotonic())
+            synchronous = "FULL" if durable else "NORMAL"
+            connection.connection.cursor().executescript(
+                f"PRAGMA busy_timeout={int(left * 1000)}; PRAGMA synchronous={synchronous}"
+            )
             with connection.begin():
                 if _identity(self._path) != self._file:  # here, after others have been waited for
                     raise Moved
                 yield connection
+
+    @contextmanager
+    def _turn(self, seconds: float) -> Iterator[None]:
+        # SQLite itself would sleep up to 0.1 s between two tries to be the one that writes.
+        if not self._writing.acquire(timeout=max(0.0, seconds)):
+            raise TimeoutError
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def is_settled(self, account: str, connection: Connection) -> bool:
         """Whether no transaction that was `alone` with the account's jobs is left open: a writer's is the only one."""
@@ -93,7 +113,6 @@ class SqliteFile:
 
     def _prepare(self, connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver would start transactions too late
-        connection.execute("PRAGMA synchronous=FULL")  # an accepted job must survive a power cut
         if _identity(self._path) != self._file:
             raise Moved
 

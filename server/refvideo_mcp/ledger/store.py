@@ -146,15 +146,18 @@ class Ledger:
             connection.execute(jobs.insert().values(_values(job)))
             return job
 
-    def update(self, job_id: str, change: Callable[[Job], Job], lost: Job | None = None) -> Job | None:
+    def update(
+        self, job_id: str, change: Callable[[Job], Job], lost: Job | None = None, *, durable: bool = True
+    ) -> Job | None:
         """Change one job, and return it as it is then; None if it was forgotten.
 
+        A change that is not `durable` may be taken back by a power cut, though not by the end of this process.
         `change` sees the job as it is now, whatever other processes did to it. A job that cannot have been forgotten
         is given as `lost`, too: where its row is missing, because the ledger is another by now, it is made again.
         """
         from refvideo_mcp.ledger.schema import jobs
 
-        with self._transaction() as connection:
+        with self._transaction(durable=durable) as connection:
             found = self._select(connection, jobs.c.id == job_id, lock=True)
             if not found:
                 if lost is None:
@@ -260,7 +263,7 @@ class Ledger:
         from refvideo_mcp.ledger.schema import jobs
 
         field = jobs.c[column]
-        with self._transaction() as connection:
+        with self._transaction(durable=False) as connection:
             # A later time than ours would be was written by a clock that has since been set back.
             free = or_(field.is_(None), field <= free_before, field > value + CLOCKS_DIFFER_SECONDS)
             done = connection.execute(jobs.update().where(jobs.c.id == job_id, free).values({column: value}))
@@ -279,7 +282,7 @@ class Ledger:
         with self._transaction(reads=True) as connection:  # most often there are none: nobody is waited for
             if connection.execute(_ids(*unseen).limit(1)).first() is None:
                 return []
-        with self._transaction() as connection:
+        with self._transaction(durable=False) as connection:
             found = self._select(connection, *unseen, lock=True)
             connection.execute(jobs.update().where(jobs.c.id.in_([job.id for job in found])).values(told=True))
             return found
@@ -356,7 +359,12 @@ class Ledger:
 
     @contextmanager
     def _transaction(
-        self, account: str | None = None, *, reads: bool = False, within: float = float("inf")
+        self,
+        account: str | None = None,
+        *,
+        reads: bool = False,
+        durable: bool = True,
+        within: float = float("inf"),
     ) -> Iterator["Connection"]:
         """One transaction; with an account, alone among those that open its jobs. One that `reads` waits for none."""
         import sqlite3
@@ -378,7 +386,9 @@ class Ledger:
                     database = self._connected(give_up - time.monotonic())
                     try:
                         left = give_up - time.monotonic()
-                        connection = stack.enter_context(database.transaction(left, reads=reads, alone=account))
+                        connection = stack.enter_context(
+                            database.transaction(left, reads=reads, durable=durable, alone=account)
+                        )
                         break
                     except Moved:
                         self._leave(database)
