@@ -15,7 +15,7 @@ import socksio
 
 import marker
 from refvideo_mcp import __version__
-from refvideo_mcp.errors import RefvideoError, Rejected, Unavailable, Uncertain, UnknownTask
+from refvideo_mcp.errors import ReadRefused, RefvideoError, SubmitRejected, Unavailable, Uncertain, UnknownTask
 from refvideo_mcp.router import Router
 
 pytestmark = pytest.mark.anyio
@@ -235,7 +235,7 @@ async def test_submission_refused_with_a_documented_reason_bought_nothing(
     status: int, reason: str, advice: str
 ) -> None:
     error = await submit_error(envelope(status, reason))
-    assert (type(error), error.reason, error.task_id) == (Rejected, reason, None)
+    assert (type(error), error.reason, error.task_id) == (SubmitRejected, reason, None)
     assert str(error) == f'{HOST} answered {status} {reason}: "no luck (trace 7f3a)". Nothing was bought. {advice}'
 
 
@@ -247,9 +247,9 @@ async def test_submission_refused_with_a_reason_that_implies_a_task_is_uncertain
 
 
 @pytest.mark.parametrize(("status", "reason", "advice"), [*LASTING, (500, "TASK_FAILED", NO_REMEDY)])
-async def test_question_refused_with_a_lasting_reason_is_rejected(status: int, reason: str, advice: str) -> None:
+async def test_question_refused_with_a_lasting_reason_is_refused(status: int, reason: str, advice: str) -> None:
     error = await read_error(envelope(status, reason))
-    assert (type(error), error.reason) == (Rejected, reason)
+    assert (type(error), error.reason) == (ReadRefused, reason)
     assert str(error) == f'{HOST} answered {status} {reason}: "no luck (trace 7f3a)". {advice}'
 
 
@@ -285,15 +285,15 @@ async def test_unknown_task_of_any_name_is_shown_short_and_on_one_line() -> None
 @pytest.mark.parametrize(
     ("status", "reason", "submitted", "asked", "advice"),
     [
-        (500, "INVALID_API_KEY", Rejected, Rejected, CHECK_KEY),
-        (200, "NOT_ENOUGH_BALANCE", Rejected, Rejected, TOP_UP),
-        (500, "ILLEGAL_PROMPT", Rejected, Rejected, LASTING[5][2]),
-        (400, "SERVICE_NOT_AVAILABLE", Rejected, Unavailable, PASSING[4][2]),
-        (403, "RATE_LIMIT_EXCEEDED", Rejected, Unavailable, LATER),
+        (500, "INVALID_API_KEY", SubmitRejected, ReadRefused, CHECK_KEY),
+        (200, "NOT_ENOUGH_BALANCE", SubmitRejected, ReadRefused, TOP_UP),
+        (500, "ILLEGAL_PROMPT", SubmitRejected, ReadRefused, LASTING[5][2]),
+        (400, "SERVICE_NOT_AVAILABLE", SubmitRejected, Unavailable, PASSING[4][2]),
+        (403, "RATE_LIMIT_EXCEEDED", SubmitRejected, Unavailable, LATER),
         # Except 429: some gateways report a rate limit as a balance.
-        (429, "NOT_ENOUGH_BALANCE", Rejected, Unavailable, TOP_UP),
+        (429, "NOT_ENOUGH_BALANCE", SubmitRejected, Unavailable, TOP_UP),
         (400, "GET_RESULT_FAILED", Uncertain, Unavailable, None),
-        (400, "TASK_FAILED", Uncertain, Rejected, None),
+        (400, "TASK_FAILED", Uncertain, ReadRefused, None),
     ],
 )
 async def test_reason_counts_more_than_the_status(
@@ -321,7 +321,7 @@ async def test_reason_counts_more_than_the_status(
 )
 async def test_submission_refused_with_a_clear_status_bought_nothing(status: int, advice: str) -> None:
     error = await submit_error(fake(status, b"<html>no</html>"))
-    assert (type(error), error.reason) == (Rejected, None)
+    assert (type(error), error.reason) == (SubmitRejected, None)
     assert str(error) == f"{HOST} answered HTTP {status}. Nothing was bought. {advice}"
 
 
@@ -335,10 +335,10 @@ async def test_submission_answered_with_any_other_status_is_uncertain(status: in
 @pytest.mark.parametrize(
     ("status", "kind", "advice"),
     [
-        (400, Rejected, " Correct the argument it names and try again."),
-        (401, Rejected, f" {CHECK_KEY}"),
-        (403, Rejected, f" {ENABLE}"),
-        (422, Rejected, " Correct the argument it names and try again."),
+        (400, ReadRefused, " Correct the argument it names and try again."),
+        (401, ReadRefused, f" {CHECK_KEY}"),
+        (403, ReadRefused, f" {ENABLE}"),
+        (422, ReadRefused, " Correct the argument it names and try again."),
         (302, Unavailable, f" {CHECK_ADDRESS}"),
         *((status, Unavailable, ASK_AGAIN) for status in (408, 409, 425, 429, 500, 502, 503, 504)),
     ],
@@ -438,7 +438,7 @@ async def test_error_that_names_a_task_is_uncertain_whatever_else_it_says(
 )
 async def test_envelopes_of_other_shapes_are_read_and_made_safe(answer: Any, summary: str) -> None:
     error = await submit_error(fake(400, answer))
-    assert type(error) is Rejected
+    assert type(error) is SubmitRejected
     assert error.happened == f"{HOST} answered {summary}. Nothing was bought."
 
 
@@ -549,7 +549,7 @@ async def test_endless_answer_is_not_read_to_its_end() -> None:
 
 
 async def test_refusal_with_an_endless_page_is_still_a_refusal() -> None:
-    assert type(await submit_error(fake(401, b" " * 2**22))) is Rejected
+    assert type(await submit_error(fake(401, b" " * 2**22))) is SubmitRejected
 
 
 @pytest.mark.parametrize(
@@ -571,7 +571,7 @@ async def test_refusal_with_an_endless_page_is_still_a_refusal() -> None:
 async def test_pause_that_the_router_asks_for_is_kept(header: str, seconds: float | None, pause: str) -> None:
     answer = fake(429, {"reason": "RATE_LIMIT_EXCEEDED"}, Retry_After=header)
     post, get = await submit_error(answer), await read_error(answer)
-    assert isinstance(post, Rejected)
+    assert isinstance(post, SubmitRejected)
     assert isinstance(get, Unavailable)
     assert (post.retry_after, get.retry_after) == (seconds or 0.0, seconds)
     assert str(post.advice) == f"Wait {pause}, then try once more."
@@ -599,7 +599,7 @@ async def test_date_to_come_is_a_pause_until_then() -> None:
 async def test_only_a_rate_limit_at_submission_is_worth_waiting_for(answer: Fake, retry_after: float | None) -> None:
     """It is what may be sent again inside the call."""
     error = await submit_error(answer)
-    assert isinstance(error, Rejected)
+    assert isinstance(error, SubmitRejected)
     assert error.retry_after == retry_after
 
 
@@ -638,7 +638,7 @@ async def test_submission_that_never_left_bought_nothing_whatever_broke(fault: t
     failing = Router(
         f"https://{HOST}", KEY, transport=Failing(fault(f"{KEY} at https://me:secret@{HOST}"), sends=False)
     )
-    with pytest.raises(Rejected) as refusal:
+    with pytest.raises(SubmitRejected) as refusal:
         await failing.submit(BODY)
     on_the_way = not issubclass(fault, httpx2.ConnectError | httpx2.TimeoutException)
     look_at = f"Ask the user to check {PROXY_SETTINGS}" if on_the_way else "Check the network and MYROUTER_BASE_URL"
@@ -685,7 +685,7 @@ async def test_proxy_or_certificate_that_cannot_be_is_told_and_nothing_is_sent(
     monkeypatch.setenv(variable, value)
     cannot = f"No connection to {HOST} can be set up ({words})."
     check = f"Ask the user to check {PROXY_SETTINGS}, then"
-    with pytest.raises(Rejected) as refusal:
+    with pytest.raises(SubmitRejected) as refusal:
         await Router(f"https://{HOST}", KEY).submit({})
     assert str(refusal.value) == f"{cannot} Nothing was sent or bought. {check} try again."
     with pytest.raises(Unavailable) as silence:
@@ -698,7 +698,7 @@ async def test_submission_without_time_is_not_sent(seconds: float) -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
         raise AssertionError("sent")
 
-    with pytest.raises(Rejected) as refusal:
+    with pytest.raises(SubmitRejected) as refusal:
         await router(answer).submit({}, seconds)
     assert str(refusal.value) == f"The time to send this to {HOST} ran out. Nothing was sent or bought. Try again."
 

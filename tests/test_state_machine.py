@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 )
 
 from marker import KEY as API_KEY
-from refvideo_mcp.errors import Refused, RefvideoError, Rejected, Uncertain
+from refvideo_mcp.errors import Refused, RefvideoError, SubmitRejected, Uncertain
 from refvideo_mcp.images import Grants, Images
 from refvideo_mcp.jobs import Crew, InFlight, Jobs, Limits, Permissions, Submission
 from refvideo_mcp.jobs.buying import ON_ITS_WAY_SECONDS
@@ -439,7 +439,7 @@ class JobsMachine(RuleBasedStateMachine):
             assert isinstance(found, Uncertain)
         else:
             assert state == "rejected"
-            assert isinstance(found, Rejected)
+            assert isinstance(found, SubmitRejected)
 
     @precondition(lambda self: any(self._is_doubtful(job) for job in self.known))
     @rule(data=st.data())
@@ -566,7 +566,7 @@ class JobsMachine(RuleBasedStateMachine):
             elif call.outcome is None:
                 assert call.cancelled
             elif call.job is not None:
-                ending = {"rejected": Rejected, "uncertain": Uncertain}[call.job.at(self.clock.now())]
+                ending = {"rejected": SubmitRejected, "uncertain": Uncertain}[call.job.at(self.clock.now())]
                 assert isinstance(call.outcome, ending)
         for (process, job), told_at in list(self.answers.items()):
             if self.clock.steady() >= told_at + ON_ITS_WAY_SECONDS:

@@ -1,11 +1,18 @@
 """What can go wrong, by what a caller does next.
 
 * RefvideoError
-  * Refused      refused here: nothing was sent, nothing bought; change the call
-  * Rejected     the router refused: nothing bought; try again once its cause is mended
-    * UnknownTask  the router knows no such task
-  * Uncertain    the router may have accepted and billed the job; never sent again
-  * Unavailable  a free read did not get through; asking again is safe
+  * Refused            refused here, and nothing bought: the user, a setting or time has to change something first
+    * InvalidCall        the call itself has to: correct it, then make it again
+    * FolderNotAllowed, DestinationNotAllowed (of images, videos): the user may allow the folder
+    * UncertainTwin (of jobs): the same job may exist already; only the user may have it sent again
+    * LedgerTrouble (of ledger): what was submitted can be neither read nor written down now
+  * SubmitRejected     the router refused the job: nothing bought; mend the cause, then submit again
+  * ReadRefused        the router refuses to tell of a job, which goes on: mend the cause, then ask again
+    * UnknownTask        it knows no such task, or not for this key: find the right id
+  * JobFailed          a job that was bought ended without a video: only a new one can bring it
+  * Uncertain          the router may have accepted and billed the job: never send it again
+  * Unavailable        a free request did not get through, or a video not to disk: asking again is safe
+    * NotReached (of videos): the video's link does not open
 """
 
 import unicodedata
@@ -14,9 +21,12 @@ from dataclasses import dataclass
 __all__ = [
     "REASONS",
     "Advice",
+    "InvalidCall",
+    "JobFailed",
+    "ReadRefused",
     "Refused",
     "RefvideoError",
-    "Rejected",
+    "SubmitRejected",
     "Unavailable",
     "Uncertain",
     "UnknownTask",
@@ -106,11 +116,15 @@ class RefvideoError(Exception):
 
 
 class Refused(RefvideoError):
-    """Refused here, before anything left this machine."""
+    """Refused here: this call bought nothing."""
 
 
-class Rejected(RefvideoError):
-    """The router refused; nothing was bought. `retry_after` is in seconds, set where waiting may help.
+class InvalidCall(Refused):
+    """What the call says cannot be done, whoever allows what: an argument, a picture, a place."""
+
+
+class SubmitRejected(RefvideoError):
+    """The router refused the job; nothing was bought. `retry_after` is in seconds, set where waiting may help.
 
     `about_pictures`: it could not read the pictures in the form in which they were sent.
     """
@@ -119,8 +133,16 @@ class Rejected(RefvideoError):
     about_pictures = False
 
 
-class UnknownTask(Rejected):
+class ReadRefused(RefvideoError):
+    """The router refuses to tell of a task, and will not by itself change its mind."""
+
+
+class UnknownTask(ReadRefused):
     """The router knows no such task, or not for this key."""
+
+
+class JobFailed(RefvideoError):
+    """A job that was bought ended without a video. Whether it is billed is the router's affair."""
 
 
 class Uncertain(RefvideoError):

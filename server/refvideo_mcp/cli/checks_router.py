@@ -4,7 +4,7 @@ import uuid
 from urllib.parse import urlsplit
 
 from refvideo_mcp.cli.check import Check
-from refvideo_mcp.errors import RefvideoError, Rejected, UnknownTask
+from refvideo_mcp.errors import ReadRefused, RefvideoError, UnknownTask
 from refvideo_mcp.router import Router
 from refvideo_mcp.settings import Settings, is_loopback
 
@@ -60,7 +60,7 @@ def _accepted(router: Router, trouble: RefvideoError | None) -> Check:
             return Check("accepted", True, f"{router.host} takes the key")
         case UnknownTask():  # any web server says 404
             return Check("accepted", False, f"{router.host} is no such router.", "Check MYROUTER_BASE_URL.")
-        case Rejected():
+        case ReadRefused():
             return Check("accepted", False, trouble.happened, trouble.advice.for_person)
         case _:
             return Check("accepted", False, f"{trouble.happened} So nobody knows.", "Try again in a minute.")

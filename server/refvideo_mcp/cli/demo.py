@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from refvideo_mcp.cli.failed import Failed
 from refvideo_mcp.cli.installed import as_shell_line, server_command
-from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.errors import InvalidCall, clean
 from refvideo_mcp.extras import how_to_install
 from refvideo_mcp.paths import is_broad, is_drive, real
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Make one video and show it. Without any image, two pictures are drawn.
 
     Raises:
-        Refused: an image is none.
+        InvalidCall: an image is none.
     """
     try:
         _show(options.prompt, options.image or [], options.out, crash=options.crash)
@@ -105,13 +105,13 @@ def _own_subjects(images: list[str]) -> dict[str, list[str]]:
         subject, _, source = (part.strip() for part in image.partition("="))
         subject = subject.removeprefix("@")
         if not subject or not source:
-            raise Refused(f"--image {clean(image, 80)} is not ID=PATH.", "For example: --image cat=photos/cat.jpg")
+            raise InvalidCall(f"--image {clean(image, 80)} is not ID=PATH.", "For example: --image cat=photos/cat.jpg")
         if not source.startswith(("https://", "http://")):
             path = Path(source).expanduser().absolute()
             try:
                 Image.open(path).close()
             except (OSError, ValueError, Image.DecompressionBombError):
-                raise Refused(f"--image {clean(image, 80)}: there is no picture at {path}.") from None
+                raise InvalidCall(f"--image {clean(image, 80)}: there is no picture at {path}.") from None
             source = str(path)
         subjects.setdefault(subject, []).append(source)
     return subjects

@@ -5,7 +5,7 @@ import os
 import time
 
 from refvideo_mcp.cli.options import number
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import InvalidCall
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.settings import Settings
 
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
     """Remove ended jobs older than `--older-than` days. What was saved on disk stays."""
     days: float = options.older_than
     if days < 1:
-        raise Refused("--older-than must be at least 1: the last day counts for the allowance.")
+        raise InvalidCall("--older-than must be at least 1: the last day counts for the allowance.")
     ledger = Ledger(Settings.read(os.environ).database)
     try:
         count = ledger.forget(time.time() - days * DAY_SECONDS)

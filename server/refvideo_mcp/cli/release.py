@@ -6,7 +6,7 @@ import sys
 import time
 from datetime import datetime
 
-from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.errors import InvalidCall, Refused, clean
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.settings import Settings
 
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
         known = [job.at(now) for job in ledger.named(key)]
         uncertain = [job for job in known if job.state == "uncertain" and not job.released]
         if not uncertain:
-            raise Refused(f"No uncertain job is called {clean(key, 140)}: there is nothing to release.")
+            raise InvalidCall(f"No uncertain job is called {clean(key, 140)}: there is nothing to release.")
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise Refused("Only a person at a terminal can release a job.", "Run this command in a terminal.")
         for job in uncertain:

@@ -3,7 +3,7 @@
 import argparse
 
 from refvideo_mcp.cli.options import number, port
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import InvalidCall
 
 __all__ = ["add_options", "run"]
 
@@ -24,6 +24,6 @@ def run(options: argparse.Namespace) -> None:
         serve(options.host, options.port, seconds=options.seconds)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "that is no host"
-        raise Refused(
+        raise InvalidCall(
             f"{options.host}:{options.port} cannot be listened on: {reason}.", "Choose another --port or --host."
         ) from error

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import InvalidCall
 from refvideo_mcp.settings import Settings
 
 __all__ = ["add_options", "entries", "run"]
@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> None:
     """Print every entry, or write one file per tool into the folder and remove those of tools that are gone.
 
     Raises:
-        Refused: nothing can be written there.
+        InvalidCall: nothing can be written there.
     """
     folder: Path | None = options.write
     found = entries()
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         _write(found, folder)
     except OSError as error:
-        raise Refused(f"{folder} cannot be written: {error.strerror}.", "Choose another folder.") from error
+        raise InvalidCall(f"{folder} cannot be written: {error.strerror}.", "Choose another folder.") from error
 
 
 def _write(found: dict[str, str], folder: Path) -> None:

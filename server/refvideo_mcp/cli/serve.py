@@ -4,7 +4,7 @@ import argparse
 import os
 
 from refvideo_mcp.cli.options import port
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import InvalidCall, Refused
 from refvideo_mcp.settings import Settings
 
 __all__ = ["add_options", "run"]
@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     if options.port is not None and not options.http:
-        raise Refused("--port is for --http.")
+        raise InvalidCall("--port is for --http.")
     settings = Settings.to_serve(os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http)
     if not options.http:
         from refvideo_mcp.stdio import serve

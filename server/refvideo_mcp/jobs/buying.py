@@ -91,7 +91,7 @@ class Buying:
 
         Raises:
             Refused: nothing was bought: a picture, the allowance, the ledger. UncertainTwin: only the user may go on.
-            Rejected: the router refused; nothing was bought.
+            SubmitRejected: the router refused; nothing was bought.
             Uncertain: it may have been accepted and billed.
         """
         caller = caller or Caller(self._clock.steady())

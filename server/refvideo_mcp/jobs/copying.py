@@ -27,7 +27,8 @@ async def save_again(crew: Crew, job: Job, destination: Path | None) -> Job:
 
     Raises:
         Refused: there is no video yet.
-        Rejected: the job failed, or the router refuses to tell.
+        JobFailed: so it did.
+        ReadRefused: the router refuses to tell.
         Unavailable: it could not be fetched or stored.
     """
     job = await _looked_at(crew, job)

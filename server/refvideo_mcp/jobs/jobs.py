@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from refvideo_mcp.errors import Refused, Rejected, UnknownTask, clean
+from refvideo_mcp.errors import ReadRefused, Refused, SubmitRejected, UnknownTask, clean
 from refvideo_mcp.jobs.background import Background
 from refvideo_mcp.jobs.buying import Buying
 from refvideo_mcp.jobs.callers import Caller, Callers
@@ -80,7 +80,8 @@ class Jobs:
         Raises:
             Refused: `to` cannot be used, or there is no video yet.
             UnknownTask: neither we nor the router know the job.
-            Rejected: the router refuses to tell, or the job failed.
+            ReadRefused: the router refuses to tell.
+            JobFailed: so it did.
             Unavailable: it could not be fetched or stored.
         """
         destination = await self.permissions.destination(to, roots) if to else None
@@ -97,7 +98,8 @@ class Jobs:
 
         Raises:
             UnknownTask: neither we nor the router know it.
-            Rejected: the router refuses to tell, or refused the job.
+            SubmitRejected: the router refused the job.
+            ReadRefused: the router refuses to tell.
             Uncertain: the job's submission was never answered.
             Unavailable: the router gave no answer in all that time, or no living link.
         """
@@ -114,7 +116,7 @@ class Jobs:
                 return seconds == 0 and watch.looked_at is not None and watch.looked_at >= started - FRESH_SECONDS
 
             def refused() -> bool:
-                return isinstance(watch.trouble, Rejected) and watch.trouble is not earlier
+                return isinstance(watch.trouble, SubmitRejected | ReadRefused) and watch.trouble is not earlier
 
             def in_vain() -> bool:
                 tried = watch.save_tried_at

@@ -7,9 +7,11 @@ from refvideo_mcp.errors import (
     FINDABLE_ADVICE,
     UNCERTAIN_ADVICE,
     Advice,
+    JobFailed,
+    ReadRefused,
     Refused,
     RefvideoError,
-    Rejected,
+    SubmitRejected,
     Unavailable,
     Uncertain,
     UnknownTask,
@@ -27,7 +29,7 @@ def bought(watch: Watch, host: str) -> Job:
     """The watch's job.
 
     Raises:
-        Rejected: it was never bought.
+        SubmitRejected: it was never bought.
         Uncertain: nobody knows whether it was.
     """
     job = watch.job
@@ -43,8 +45,8 @@ def _doubtful(job: Job) -> Advice:
     return FINDABLE_ADVICE if job.may_be_found else UNCERTAIN_ADVICE
 
 
-def _rejected_elsewhere(job: Job) -> Rejected:
-    return Rejected(f"This job was not bought: {job.reason}", "Mend the cause, then submit again.")
+def _rejected_elsewhere(job: Job) -> SubmitRejected:
+    return SubmitRejected(f"This job was not bought: {job.reason}", "Mend the cause, then submit again.")
 
 
 def _about(job: Job, error: RefvideoError) -> RefvideoError:
@@ -52,9 +54,9 @@ def _about(job: Job, error: RefvideoError) -> RefvideoError:
     return error
 
 
-def failure(job: Job, host: str) -> Rejected:
+def failure(job: Job, host: str) -> JobFailed:
     """Why a failed job failed, and what may help."""
-    return Rejected(
+    return JobFailed(
         f'Job {job.handle} failed: "{clean(job.reason or "")}".',
         remedy(job.reason or "").format(host=host),
         task_id=job.task_id,
@@ -65,12 +67,12 @@ def heard(watch: Watch, job: Job, since: float, now: float) -> Job:
     """The watch's job, for somebody who waits since `since` (steady time).
 
     Raises:
-        Rejected: the router refuses to tell.
+        ReadRefused: the router refuses to tell.
         Unavailable: it was asked and told nothing since, or the video's link is dead.
     """
     if job.task_id is None or (job.ended and not watch.link_is_dead):
         return job
-    if isinstance(watch.trouble, Rejected):
+    if isinstance(watch.trouble, ReadRefused):
         raise _about(job, watch.trouble)
     has_news = watch.looked_at is not None and watch.looked_at >= since
     was_asked = watch.trouble or job.asked_in_vain or not watch.record.is_real

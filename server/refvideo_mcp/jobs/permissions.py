@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import InvalidCall, Refused
 from refvideo_mcp.images import Grants, Images
 from refvideo_mcp.spec import ReferenceVideoRequest
 from refvideo_mcp.videos import DestinationNotAllowed, Videos
@@ -56,7 +56,7 @@ class Permissions:
         """
         saving = self._saving
         if saving is None:
-            raise Refused(
+            raise InvalidCall(
                 "This server is reached over HTTP and saves no video where a call says: leave save_to out, and the "
                 "answer has a link to it. Nothing was sent."
             )

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from refvideo_mcp.errors import Rejected
+from refvideo_mcp.errors import SubmitRejected
 
 __all__ = ["contents", "explained", "inline", "with_links"]
 
@@ -33,11 +33,11 @@ def with_links(body: Mapping[str, Any], links: Mapping[str, str]) -> dict[str, A
     return {**body, "subjects": subjects}
 
 
-def explained(error: Rejected, body: Mapping[str, Any]) -> Rejected:
+def explained(error: SubmitRejected, body: Mapping[str, Any]) -> SubmitRejected:
     """The router's refusal of a body; of one with data URIs, it may be for them: that it takes them is not documented.
 
     `body` is what was sent.
     """
     if not (error.about_pictures and inline(body)):
         return error
-    return Rejected(error.happened, error.advice + f" {WANTS_LINKS}", reason=error.reason)
+    return SubmitRejected(error.happened, error.advice + f" {WANTS_LINKS}", reason=error.reason)

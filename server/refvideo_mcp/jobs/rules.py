@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from refvideo_mcp.errors import UNCERTAIN_ADVICE, Advice, Refused, wait_for
+from refvideo_mcp.errors import UNCERTAIN_ADVICE, Advice, InvalidCall, Refused, wait_for
 from refvideo_mcp.ledger import OPEN, Day, Draft, Job
 
 __all__ = [
@@ -86,7 +86,8 @@ def decide(
 
     Raises:
         UncertainTwin: it may have been bought already.
-        Refused: the key was used for something else, or the allowance is used up.
+        InvalidCall: the key was used for something else.
+        Refused: the allowance is used up.
     """
     known = day.jobs
     for job in known:
@@ -94,7 +95,7 @@ def decide(
             names = _difference(draft, job)
             if not names:
                 return job
-            raise Refused(
+            raise InvalidCall(
                 f"The idempotency_key was used for another job ({job.handle}), which differs in: {names}.",
                 f"Use a new key for a new job. {NOTHING}",
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from refvideo_mcp.errors import RefvideoError, Rejected, Unavailable, Uncertain, UnknownTask
+from refvideo_mcp.errors import ReadRefused, RefvideoError, SubmitRejected, Unavailable, Uncertain, UnknownTask
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.doubts import Doubts
 from refvideo_mcp.jobs.pictures import explained
@@ -163,7 +163,7 @@ class Watch:
     async def _submit(self, body: dict[str, Any], retry_until: float) -> None:
         try:
             task_id = await self._post(body, retry_until)
-        except Rejected as error:
+        except SubmitRejected as error:
             self.trouble, happened = explained(error, body), error.happened
             await self.record.change(lambda job: replace(job, state="rejected", reason=happened))
         except Uncertain as error:
@@ -184,7 +184,7 @@ class Watch:
         while True:
             try:
                 return await self._crew.router.submit(body, self.job.submit_deadline - self._clock.now())
-            except Rejected as error:
+            except SubmitRejected as error:
                 wait = max(error.retry_after or 0.0, pause * random.uniform(0.8, 1.2))
                 too_late = self._clock.steady() + wait > retry_until
                 if error.retry_after is None or too_late or not await self._waited(wait):
@@ -251,7 +251,7 @@ class Watch:
             await self._look(0.0 if self.job.ended else rested * 0.8)
             if self.job.ended and not (self.trouble and (self.waiting or self._crew.saves(self.job))):
                 return
-            if isinstance(self.trouble, Rejected):
+            if isinstance(self.trouble, ReadRefused):
                 if not self.record.is_real:
                     return
                 pause = SLOWEST_POLL_SECONDS  # who waits is told; the job goes on, and refusals may pass
@@ -274,7 +274,7 @@ class Watch:
         except UnknownTask as error:
             # A job that we know exists: this router may just have lost sight of it, or wants another key.
             self.trouble = _out_of_sight(error) if self.record.is_real else error
-        except (Rejected, Unavailable) as error:
+        except (ReadRefused, Unavailable) as error:
             self.trouble = error
         else:
             self.trouble, self.looked_at = None, self._clock.steady()

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from refvideo_mcp import __version__
-from refvideo_mcp.errors import Rejected, Unavailable, Uncertain, ask_user, clean
+from refvideo_mcp.errors import SubmitRejected, Unavailable, Uncertain, ask_user, clean
 from refvideo_mcp.proxies import DIRECT
 from refvideo_mcp.router.verdicts import Reply, failed_read, failed_submit, uncertain
 from refvideo_mcp.spec import TaskResult
@@ -80,17 +80,19 @@ class Router:
         """Send one job, once, and return its task id. `seconds` bounds the whole exchange.
 
         Raises:
-            Rejected: nothing was bought.
+            SubmitRejected: nothing was bought.
             Uncertain: it may have been accepted and billed.
         """
         limit = min(self._timeouts.submit, seconds if seconds is not None else self._timeouts.submit)
         if limit <= 0:  # this machine slept, or its clock was set
-            raise Rejected(f"The time to send this to {self.host} ran out. Nothing was sent or bought.", "Try again.")
+            raise SubmitRejected(
+                f"The time to send this to {self.host} ran out. Nothing was sent or bought.", "Try again."
+            )
         sent = _Content(body)
         try:
             reply = await self._submitted(sent, limit)
         except _NoClient as error:
-            raise Rejected(f"{error} Nothing was sent or bought.", SETTINGS + ", then try again.") from error
+            raise SubmitRejected(f"{error} Nothing was sent or bought.", SETTINGS + ", then try again.") from error
         except Exception as error:
             raise (self._unanswered(error, limit) if sent.has_left else self._unreached(error)) from error
         if reply.ok and reply.task_id:
@@ -102,7 +104,7 @@ class Router:
 
         Raises:
             UnknownTask: the router does not know it.
-            Rejected: the router refused the question (key, access).
+            ReadRefused: the router refused the question (key, access).
             Unavailable: no usable answer this time.
         """
         try:
@@ -129,13 +131,13 @@ class Router:
         result.task.reason = reply.without_secrets(result.task.reason)
         return result
 
-    def _unreached(self, error: Exception) -> Rejected:
+    def _unreached(self, error: Exception) -> SubmitRejected:
         """What an exception means before anything of the request has left."""
         import httpx2
 
         at_the_router = isinstance(error, httpx2.ConnectError | httpx2.TimeoutException | TimeoutError)
         look_at = "Check the network and MYROUTER_BASE_URL" if at_the_router else SETTINGS
-        return Rejected(
+        return SubmitRejected(
             f"{self.host} could not be reached ({_fault(error)}). Nothing was sent or bought.",
             f"{look_at}, then try again.",
         )

@@ -18,8 +18,9 @@ from refvideo_mcp.errors import (
     UNCERTAIN_ADVICE,
     UNREAD_PICTURES,
     Advice,
+    ReadRefused,
     RefvideoError,
-    Rejected,
+    SubmitRejected,
     Unavailable,
     Uncertain,
     UnknownTask,
@@ -123,7 +124,7 @@ def failed_submit(reply: Reply) -> RefvideoError:
     """Why a submission was not accepted, or that nobody can tell: an error that names a task may have made it."""
     reason = _cause(reply)
     if reason and reason not in IMPLY_A_TASK and not reply.task_id:
-        rejected = Rejected(f"{reply.summary} Nothing was bought.", _advice(reason, reply), reason=reply.reason)
+        rejected = SubmitRejected(f"{reply.summary} Nothing was bought.", _advice(reason, reply), reason=reply.reason)
         names_pictures = reason == "INVALID_REQUEST_BODY" and _PICTURES.search(reply.said)
         rejected.about_pictures = reason in UNREAD_PICTURES or bool(names_pictures)
         rejected.retry_after = (reply.retry_after or 0.0) if _limited(reply) else None
@@ -144,7 +145,7 @@ def failed_read(reply: Reply, task_id: str) -> RefvideoError:
             task_id=task_id,
         )
     if reason and reason not in PASSING and not _limited(reply):
-        return Rejected(reply.summary, _advice(reason, reply), reason=reply.reason, task_id=task_id)
+        return ReadRefused(reply.summary, _advice(reason, reply), reason=reply.reason, task_id=task_id)
     happened = reply.summary
     advice: Advice | str = f"The job is not affected: ask again in {_pause(reply)}."
     if reply.ok:

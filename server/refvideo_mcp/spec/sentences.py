@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.errors import InvalidCall, clean
 from refvideo_mcp.spec.request import SpecModel
 from refvideo_mcp.spec.schema import portable_schema
 
@@ -38,7 +38,7 @@ def read_arguments(model: type[Model], raw: dict[str, Any], names: Mapping[str, 
     `names` says how the reader writes an argument, where that is not by its own name.
 
     Raises:
-        Refused: with every problem at once: the field, what is wrong and the allowed values.
+        InvalidCall: with every problem at once: the field, what is wrong and the allowed values.
     """
     theirs = {name for name in raw if _plain(name) in _INJECTED and name not in model.model_fields}
     try:
@@ -48,7 +48,7 @@ def read_arguments(model: type[Model], raw: dict[str, Any], names: Mapping[str, 
         problems = error.errors(include_url=False, include_context=True)
         sentences = list(dict.fromkeys(_sentence(problem, schema, names or {}) for problem in problems))
         shown = " ".join(sentences[:8]) + (f" ({len(sentences) - 8} more.)" if len(sentences) > 8 else "")
-        raise Refused(shown, "Nothing was sent or bought: correct this and try again.") from None
+        raise InvalidCall(shown, "Nothing was sent or bought: correct this and try again.") from None
 
 
 def _sentence(problem: Any, schema: dict[str, Any], names: Mapping[str, str]) -> str:

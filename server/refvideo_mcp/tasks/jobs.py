@@ -8,7 +8,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolRequestParams, CallToolResult, TextContent
 from mcp_types.jsonrpc import INTERNAL_ERROR
 
-from refvideo_mcp.errors import Refused, RefvideoError, UnknownTask
+from refvideo_mcp.errors import InvalidCall, RefvideoError, UnknownTask
 from refvideo_mcp.jobs import Sight, progress_message
 from refvideo_mcp.spec import ResultCall, read_arguments
 from refvideo_mcp.tasks.extension import Ctx, Task, no_such_task
@@ -46,7 +46,7 @@ class JobTasks:
         state = _state(ctx)
         try:
             handle = read_arguments(ResultCall, {"task_id": task_id}).task_id
-        except Refused as error:
+        except InvalidCall as error:
             raise no_such_task(str(error)) from None
         try:
             sight = await state.jobs.look(handle)
