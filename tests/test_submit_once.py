@@ -19,6 +19,7 @@ from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
 from fake_router import LOST, FakeRouter, Reply, process, refused, said, told
 from marker import KEY as API_KEY
 from refvideo_mcp.app import running
+from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import Caller, Clock, opening
 from refvideo_mcp.settings import Settings
 from refvideo_mcp.spec import GenerateCall
@@ -774,6 +775,19 @@ async def test_a_first_call_cancelled_at_any_moment_and_repeated_is_one_job(rout
         assert len(router.posts) == 1, patience
 
 
+async def test_a_call_whose_connection_closed_before_its_job_was_remembered_buys_nothing(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    settings = Settings(api_key=API_KEY, database=ledger)
+    caller = Caller(clock.steady(), hung_up=lambda: True)
+    async with running(settings, transport=router.transport, clock=clock) as state:
+        with pytest.raises(Refused, match=r"The call was cancelled\. Nothing was bought\."):
+            async with state.jobs.buying.submitted(GenerateCall.model_validate(CAT), caller=caller, buy=True):
+                pass
+        assert await state.jobs.newest(1) == []
+    assert router.posts == []
+
+
 async def test_a_call_cancelled_while_its_job_is_being_remembered_is_sent_all_the_same(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
@@ -795,7 +809,51 @@ async def test_a_call_cancelled_while_its_job_is_being_remembered_is_sent_all_th
         assert cancelled.cancelled_caught
         await clock.sleep(1)
         (job,) = await state.jobs.newest(2)
+        clock.set_by += 3600  # the machine slept
+        async with state.jobs.buying.submitted(call, buy=True) as again:
+            assert again.joined
     assert (job.state, job.task_id) == ("queued", "task-1")
+    assert len(router.posts) == 1
+
+
+async def test_a_call_cancelled_while_its_job_is_being_remembered_is_joined_by_the_next_in_line(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """It waits no longer, so the next is no other take beside it."""
+    settings = Settings(api_key=API_KEY, database=ledger)
+    call = GenerateCall.model_validate(CAT)
+    cancelled = anyio.CancelScope()
+    begun = anyio.Event()
+    joined: list[bool] = []
+
+    def hung_up() -> bool:
+        """Asked last before the row is written, in the ledger's thread."""
+        anyio.from_thread.run(until_the_next_is_in_line)
+        anyio.from_thread.run_sync(cancelled.cancel)
+        return False
+
+    async with running(settings, transport=router.transport, clock=clock) as state, anyio.create_task_group() as tasks:
+
+        async def until_the_next_is_in_line() -> None:
+            begun.set()
+            while not state.jobs.buying.opening.alone.statistics().tasks_waiting:
+                await anyio.lowlevel.checkpoint()
+
+        async def give_up() -> None:
+            with cancelled:
+                async with state.jobs.buying.submitted(call, caller=Caller(clock.steady(), hung_up=hung_up), buy=True):
+                    pass
+
+        async def repeat() -> None:
+            await begun.wait()
+            async with state.jobs.buying.submitted(call, buy=True) as again:
+                joined.append(again.joined)
+
+        tasks.start_soon(give_up)
+        tasks.start_soon(repeat)
+    assert cancelled.cancelled_caught
+    assert joined == [True]
+    assert len(router.posts) == 1
 
 
 async def test_after_an_hour_asleep_the_job_whose_post_is_open_is_not_bought_again(

@@ -23,17 +23,12 @@ class Caller:
 
     `request` is the id that its client gave to the request, if any: a second request under the same id, while the
     first is open or just answered, is the first one sent again. `hung_up` says whether the connection that would carry
-    the answer is closed; `gave_up` is set when the call is cancelled.
+    the answer is closed.
     """
 
     begun: float
     request: str | None = None
     hung_up: Callable[[], bool] = _never
-    gave_up: bool = False
-
-    @property
-    def is_gone(self) -> bool:
-        return self.gave_up or self.hung_up()
 
 
 class Callers:
@@ -71,7 +66,7 @@ class Callers:
     async def told(self, watch: Watch, answer: Job, caller: Caller) -> None:
         """Remember what a caller was answered about a job, unless there was nobody to read it."""
         with anyio.CancelScope(shield=True):
-            if not caller.is_gone:
+            if not caller.hung_up():
                 await watch.told(answer)
         if self._answered.get(answer.id) is caller:
             del self._answered[answer.id]
@@ -81,10 +76,12 @@ class Callers:
         together = {
             job_id
             for job_id, others in self._waiting.items()
-            if any(_is_beside(caller, other) for other in others if not other.is_gone)
+            if any(_is_beside(caller, other) for other in others if not other.hung_up())
         }
         answered = {
-            job_id for job_id, other in self._answered.items() if not other.is_gone and not _is_the_same(caller, other)
+            job_id
+            for job_id, other in self._answered.items()
+            if not other.hung_up() and not _is_the_same(caller, other)
         }
         return frozenset(together | answered)
 

@@ -1,10 +1,12 @@
 """How a call becomes a job of the ledger: one at a time, and with its pictures where the router can get them."""
 
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
+import anyio.from_thread
+import anyio.lowlevel
 
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs.callers import Caller, Callers
@@ -99,8 +101,13 @@ class Opening:
         except TimeoutError:
             raise Refused(*TOO_LATE) from None
         try:
-            opened = await self._to_the_end(self._opened(draft, body, caller, buy=buy), caller)
+            opened = await self._opened(draft, body, caller, buy=buy)
             self._callers.add(opened.job.id, caller)
+            try:  # one that was cancelled meanwhile waits no longer when the next call has its turn
+                await anyio.lowlevel.checkpoint_if_cancelled()
+            except BaseException:
+                self._callers.remove(opened.job.id, caller, self._clock.steady())
+                raise
             return opened
         finally:
             self.alone.release()
@@ -115,7 +122,8 @@ class Opening:
                 raise Refused(*TOO_LATE)
             if self._crew.in_flight.ending:
                 raise Refused("This server is about to end.", "Nothing was bought: try again when it is back.")
-            if caller.is_gone:
+            anyio.from_thread.check_cancelled()  # a call cancelled from here on has bought: its thread is not left
+            if caller.hung_up():
                 raise Refused("The call was cancelled.", "Nothing was bought.")
             day = here.added_to(day, now)
             chosen = decide(draft, day, now, self._limits, here)
@@ -136,28 +144,3 @@ class Opening:
         else:  # from here on it is sent, whoever hears of it
             watch = self._watches.follow(job, body=body, retry_until=caller.begun + ANSWER_SECONDS)
         return Opened(job, watch, used)
-
-    async def _to_the_end(self, work: Coroutine[Any, Any, Opened], caller: Caller) -> Opened:
-        """What `work` brings; it goes on when the caller is cancelled, and is told of that."""
-        outcome: list[Opened | Exception] = []
-        ended = anyio.Event()
-
-        async def run() -> None:
-            with anyio.CancelScope(shield=True):
-                try:
-                    outcome.append(await work)
-                except Exception as error:
-                    outcome.append(error)
-            ended.set()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run)
-            try:
-                await ended.wait()
-            except BaseException:
-                caller.gave_up = True
-                raise
-        (found,) = outcome
-        if isinstance(found, Exception):
-            raise found
-        return found
