@@ -9,7 +9,7 @@ import anyio
 from PIL import Image
 
 from refvideo_mcp.images import Images
-from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.schemas import ReferenceVideoRequest
 
 
 def peak() -> int:

@@ -17,7 +17,7 @@ from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import FolderNotAllowed, Images, Loaded
 from refvideo_mcp.images.bare import bare
 from refvideo_mcp.images.spellings import path_text
-from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.schemas import ReferenceVideoRequest
 
 pytestmark = pytest.mark.anyio
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows writes paths in another way")

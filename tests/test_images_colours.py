@@ -15,7 +15,7 @@ import pictures
 from pictures import chunk, decoded, grey16, noise, private_exif, saved, scene, tiff_of, tiff_page, with_chunks
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import Images, Loaded
-from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.schemas import ReferenceVideoRequest
 from refvideo_mcp.videos.previews import Previews
 
 pytestmark = pytest.mark.anyio

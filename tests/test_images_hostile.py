@@ -19,7 +19,7 @@ from opened import nothing_opened_in, on_open
 from pictures import decoded, noise, saved, scene
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import Images
-from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.schemas import ReferenceVideoRequest
 
 pytestmark = pytest.mark.anyio
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")

@@ -18,7 +18,7 @@ import pictures
 from pictures import saved, scene
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import Images
-from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.schemas import ReferenceVideoRequest
 
 pytestmark = pytest.mark.anyio
 EXPORT = "Ask the user to export it as a JPEG or PNG."

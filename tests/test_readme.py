@@ -11,7 +11,7 @@ import pytest
 import refvideo_mcp.settings
 from refvideo_mcp.cli.exit_codes import in_words
 from refvideo_mcp.images import Images
-from refvideo_mcp.spec import ReferenceVideoRequest, Subject
+from refvideo_mcp.schemas import ReferenceVideoRequest, Subject
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from a_place import Place
 from command_line import COMMAND, environment, run
 from refvideo_mcp.ledger import Draft, Job, Ledger
 from refvideo_mcp.sandbox import Sandbox
-from refvideo_mcp.spec import JobState
+from refvideo_mcp.schemas import JobState
 
 DAY = 24 * 3600.0
 QUESTION = "Type yes to release it: "

@@ -10,28 +10,28 @@ import refvideo_mcp
 
 PACKAGE = Path(refvideo_mcp.__file__).parent
 
-DOMAIN = {"errors", "hosts", "paths", "proxies", "spec", "settings", "router", "images", "videos", "ledger"}
+DOMAIN = {"errors", "hosts", "paths", "proxies", "schemas", "settings", "router", "images", "videos", "ledger"}
 FACES = {"tools", "tasks", "player", "prompts"}
 # Room → what it may import. A room stands below those.
 ROOMS: dict[str, set[str]] = {
-    "sandbox": set(),  # its rules are its own, so that a mistake in `spec` shows
+    "sandbox": set(),  # its rules are its own, so that a mistake in `schemas` shows
     "errors": set(),
     "extras": set(),
     "hosts": set(),
     "paths": set(),
     "proxies": set(),
-    "spec": {"errors", "paths"},
+    "schemas": {"errors", "paths"},
     "settings": {"errors", "paths"},
     "logs": {"errors", "settings"},
-    "router": {"errors", "proxies", "spec"},
-    "images": {"errors", "extras", "hosts", "paths", "spec"},
-    "videos": {"errors", "hosts", "paths", "proxies", "spec"},
-    "ledger": {"errors", "spec"},
+    "router": {"errors", "proxies", "schemas"},
+    "images": {"errors", "extras", "hosts", "paths", "schemas"},
+    "videos": {"errors", "hosts", "paths", "proxies", "schemas"},
+    "ledger": {"errors", "schemas"},
     "jobs": DOMAIN,
-    "tools": {"errors", "spec", "jobs"},
-    "tasks": {"errors", "spec", "jobs"},
-    "player": {"errors", "spec", "jobs"},
-    "prompts": {"errors", "spec", "jobs"},
+    "tools": {"errors", "schemas", "jobs"},
+    "tasks": {"errors", "schemas", "jobs"},
+    "player": {"errors", "schemas", "jobs"},
+    "prompts": {"errors", "schemas", "jobs"},
     "app": DOMAIN | {"jobs", "sandbox"} | FACES,
     "stdio": {"app", "logs", "settings"},
     "http": {"app", "logs", "settings"},
@@ -46,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
         "extras",
         "paths",
         "proxies",
-        "spec",
+        "schemas",
         "jobs",
     },
 }

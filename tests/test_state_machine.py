@@ -40,7 +40,7 @@ from refvideo_mcp.jobs import Crew, InFlight, Jobs, Limits, Permissions, Submiss
 from refvideo_mcp.jobs.buying import ON_ITS_WAY_SECONDS
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
-from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.schemas import ReferenceVideoRequest
 from refvideo_mcp.videos import Videos
 from virtual_time import VirtualClock
 

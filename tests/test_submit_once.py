@@ -21,8 +21,8 @@ from marker import KEY as API_KEY
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import Caller, Clock, opening
+from refvideo_mcp.schemas import GenerateCall
 from refvideo_mcp.settings import Settings
-from refvideo_mcp.spec import GenerateCall
 from refvideo_mcp.tools import spec_tool
 from virtual_time import VirtualClock
 

@@ -15,7 +15,7 @@ from refvideo_mcp.cli.waiting import STEPS_WIDTH, wait
 from refvideo_mcp.errors import RefvideoError, clean
 from refvideo_mcp.jobs import Jobs, Submission
 from refvideo_mcp.ledger import Draft, Job
-from refvideo_mcp.spec import GenerateCall, read_arguments
+from refvideo_mcp.schemas import GenerateCall, read_arguments
 
 __all__ = ["add_options", "run"]
 

@@ -12,7 +12,7 @@ from refvideo_mcp.cli.session import read_settings, with_jobs
 from refvideo_mcp.errors import clean
 from refvideo_mcp.jobs import Jobs, answers_of, is_lost, opened, row_note
 from refvideo_mcp.ledger import OPEN, Job
-from refvideo_mcp.spec import ListCall, read_arguments
+from refvideo_mcp.schemas import ListCall, read_arguments
 
 __all__ = ["add_options", "run"]
 

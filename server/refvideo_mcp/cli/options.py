@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from refvideo_mcp.spec import SpecModel, portable_schema
+from refvideo_mcp.schemas import SpecModel, portable_schema
 
 __all__ = ["add_json_option", "add_spec_options", "given", "number", "port"]
 

@@ -8,7 +8,7 @@ from refvideo_mcp.errors import Refused
 from refvideo_mcp.images.spellings import kind_of
 from refvideo_mcp.jobs import Jobs, about_buying, about_pictures, about_saving, about_twin
 from refvideo_mcp.paths import NoPath, meant, unwrapped
-from refvideo_mcp.spec import GenerateCall
+from refvideo_mcp.schemas import GenerateCall
 
 __all__ = ["ask_about_folders", "ask_about_twin", "ask_before_buying", "ask_for_saving", "from_here"]
 

@@ -11,7 +11,7 @@ from refvideo_mcp.cli.session import read_settings, with_jobs
 from refvideo_mcp.cli.waiting import STEPS_WIDTH
 from refvideo_mcp.jobs import Jobs
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.spec import ResultCall, read_arguments
+from refvideo_mcp.schemas import ResultCall, read_arguments
 
 __all__ = ["add_options", "run"]
 

@@ -23,7 +23,7 @@ from refvideo_mcp.images.picture import Picture, prepare
 from refvideo_mcp.images.places import Place, find, folder_to_ask_about, trouble_as_refusal
 from refvideo_mcp.images.spellings import kind_of
 from refvideo_mcp.paths import real, unwrapped
-from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.schemas import ReferenceVideoRequest
 
 __all__ = ["Images", "Loaded"]
 

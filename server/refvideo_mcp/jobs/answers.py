@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from refvideo_mcp.errors import clean
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.spec import JobAnswer, JobList, JobSummary, VideoAnswer
+from refvideo_mcp.schemas import JobAnswer, JobList, JobSummary, VideoAnswer
 
 __all__ = [
     "RELEASED",

@@ -19,7 +19,7 @@ from refvideo_mcp.jobs.rules import Limits, in_words, is_recent, seconds_left, t
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
 from refvideo_mcp.ledger import Job, before_buying
-from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.schemas import ReferenceVideoRequest
 
 __all__ = ["Buying", "Submission"]
 

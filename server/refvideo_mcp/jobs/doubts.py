@@ -1,6 +1,6 @@
 """Whether an end that the router tells of in words of its own is one."""
 
-from refvideo_mcp.spec import TaskResult
+from refvideo_mcp.schemas import TaskResult
 
 __all__ = ["Doubts"]
 

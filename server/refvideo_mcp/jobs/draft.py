@@ -14,7 +14,7 @@ import anyio.to_thread
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.pictures import contents
 from refvideo_mcp.ledger import Draft
-from refvideo_mcp.spec import ReferenceVideoRequest, advice
+from refvideo_mcp.schemas import ReferenceVideoRequest, warnings_for
 
 __all__ = ["Prepared", "draft_of", "prepare"]
 
@@ -48,7 +48,7 @@ async def prepare(
     destination = await crew.permissions.destination(save_to, roots) if save_to else None
     loaded = await crew.images.load(request, roots)
     body = loaded.request.body()
-    warnings = (*advice(request), *loaded.warnings)
+    warnings = (*warnings_for(request), *loaded.warnings)
     # Hashing 20 MB would hold up a ping.
     draft = await anyio.to_thread.run_sync(
         draft_of, crew.account, body, warnings, key, str(destination) if destination else None

@@ -21,7 +21,7 @@ from refvideo_mcp.jobs.sight import Sight
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.spec import JobState
+from refvideo_mcp.schemas import JobState
 from refvideo_mcp.videos import Piece
 
 __all__ = ["Jobs"]

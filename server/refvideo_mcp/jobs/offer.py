@@ -8,7 +8,7 @@ from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import prepare
 from refvideo_mcp.jobs.rules import Here, Limits, decide, in_words, seconds_left
 from refvideo_mcp.ledger import Day, Draft, before_buying
-from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.schemas import ReferenceVideoRequest
 
 __all__ = ["Offer", "offer"]
 

@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from refvideo_mcp.errors import InvalidCall, Refused
 from refvideo_mcp.images import Grants, Images
-from refvideo_mcp.spec import ReferenceVideoRequest
+from refvideo_mcp.schemas import ReferenceVideoRequest
 from refvideo_mcp.videos import DestinationNotAllowed, Videos
 
 __all__ = ["Permissions"]

@@ -11,7 +11,7 @@ from refvideo_mcp.errors import Advice, Refused, clean
 from refvideo_mcp.jobs.callers import Caller
 from refvideo_mcp.jobs.jobs import Jobs
 from refvideo_mcp.paths import is_broad
-from refvideo_mcp.spec import GenerateCall
+from refvideo_mcp.schemas import GenerateCall
 
 __all__ = [
     "FolderQuestion",

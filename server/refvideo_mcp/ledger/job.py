@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from refvideo_mcp.errors import Refused, clean
-from refvideo_mcp.spec import JobState, TaskResult, TaskVideo, is_handle
+from refvideo_mcp.schemas import JobState, TaskResult, TaskVideo, is_handle
 
 __all__ = ["ENDED", "OPEN", "Day", "Draft", "Job", "LedgerTrouble", "Video", "before_buying"]
 

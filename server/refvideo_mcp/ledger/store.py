@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger.job import ENDED, OPEN, Day, Draft, Job, LedgerTrouble, Video
-from refvideo_mcp.spec import JobState
+from refvideo_mcp.schemas import JobState
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row, Select

@@ -10,7 +10,7 @@ from mcp_types.jsonrpc import INTERNAL_ERROR
 
 from refvideo_mcp.errors import InvalidCall, RefvideoError, UnknownTask
 from refvideo_mcp.jobs import Sight, progress_message
-from refvideo_mcp.spec import ResultCall, read_arguments
+from refvideo_mcp.schemas import ResultCall, read_arguments
 from refvideo_mcp.tasks.extension import Ctx, Task, no_such_task
 from refvideo_mcp.tools import ServerState, answer_about
 

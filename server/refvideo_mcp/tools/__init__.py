@@ -2,7 +2,7 @@
 
 from mcp_types import ToolAnnotations
 
-from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, PieceCall, ResultCall, VideoPiece
+from refvideo_mcp.schemas import GenerateCall, JobAnswer, JobList, ListCall, PieceCall, ResultCall, VideoPiece
 from refvideo_mcp.tools.apps import read_video_piece
 from refvideo_mcp.tools.calls import answer_about, generate_reference_video, get_task_result, list_reference_videos
 from refvideo_mcp.tools.spec_tool import SpecTool

@@ -25,7 +25,7 @@ from refvideo_mcp.jobs import (
     status_in_words,
 )
 from refvideo_mcp.ledger import OPEN, Job
-from refvideo_mcp.spec import JobState
+from refvideo_mcp.schemas import JobState
 
 __all__ = ["NOTHING_ELSE", "Around", "in_words", "job_list", "job_result", "news", "without_paths"]
 

@@ -9,7 +9,7 @@ from mcp_types import CallToolResult, TextContent
 from refvideo_mcp.errors import clean
 from refvideo_mcp.jobs import failure, is_lost, loss
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.spec import PieceCall, VideoPiece
+from refvideo_mcp.schemas import PieceCall, VideoPiece
 from refvideo_mcp.tools.state import JOB_FACTS, Ctx, state_of
 
 __all__ = ["is_asked_by_player", "read_video_piece", "with_facts"]

@@ -8,7 +8,7 @@ from mcp_types import CallToolResult
 from refvideo_mcp.errors import clean
 from refvideo_mcp.jobs import progress_message
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.spec import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
+from refvideo_mcp.schemas import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
 from refvideo_mcp.tools.answers import NOTHING_ELSE, Around, job_list, job_result, news, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
 from refvideo_mcp.tools.questions import Buying, Roots, Twin, agreed, folders_of, may_buy

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import about_buying, about_pictures, about_saving, about_twin, declined
-from refvideo_mcp.spec import GenerateCall
+from refvideo_mcp.schemas import GenerateCall
 from refvideo_mcp.tools.spec_tool import caller, last_question
 from refvideo_mcp.tools.state import Ctx, state_of
 

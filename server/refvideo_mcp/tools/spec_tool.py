@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from refvideo_mcp.errors import Refused, RefvideoError, clean
 from refvideo_mcp.jobs import Caller, answer_of
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.spec import SpecModel, portable_schema, read_arguments
+from refvideo_mcp.schemas import SpecModel, portable_schema, read_arguments
 from refvideo_mcp.tools.answers import in_words, without_paths
 from refvideo_mcp.tools.state import JOB_FACTS, Ctx, caller_of, state_of
 

@@ -1,15 +1,15 @@
-"""What comes back: the router's answers, read tolerantly, and the one answer shape of our tools."""
+"""What the router answers, read tolerantly."""
 
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from refvideo_mcp.errors import is_invisible
 
-__all__ = ["JobAnswer", "JobList", "JobState", "JobSummary", "TaskResult", "TaskVideo", "VideoAnswer", "VideoPiece"]
+__all__ = ["JobState", "TaskResult", "TaskVideo"]
 
 JobState = Literal["submitting", "queued", "processing", "succeeded", "failed", "rejected", "uncertain"]
 
@@ -170,57 +170,3 @@ class TaskResult(Answer):
     @property
     def links(self) -> list[TaskVideo]:
         return [video for video in self.videos if video.video_url]
-
-
-class VideoAnswer(BaseModel):
-    """One finished video."""
-
-    url: str = Field(description="Link.")
-    expires_at: str | None = Field(None, description="When it dies.")
-    type: str = Field(description="mp4 or gif.")
-    saved_to: str | None = Field(None, description="File on disk.")
-
-
-class JobAnswer(BaseModel):
-    """What both job tools answer. Absent rather than null."""
-
-    task_id: str | None = Field(None, description="For get_task_result.")
-    idempotency_key: str | None = Field(None, description="Until there is a task_id.")
-    state: JobState = Field(description="succeeded: there is a video.")
-    progress_percent: int | None = Field(None, description="0-100.")
-    eta_seconds: int | None = Field(None, description="A guess.")
-    raw_status: str | None = Field(None, description="A status new to us.")
-    reason: str | None = Field(None, description="Why there is no video.")
-    seed: int | None = Field(None, description="As used.")
-    preview: str | None = Field(None, description="Picture strip (file).")
-    videos: list[VideoAnswer] | None = Field(None, description="The result.")
-    warnings: list[str] | None = Field(None, description="Tell the user.")
-    next_step: str = Field(description="Do this.")
-
-
-class JobSummary(BaseModel):
-    """One line of the ledger."""
-
-    task_id: str | None = Field(None, description="For get_task_result.")
-    idempotency_key: str | None = Field(None, description="Until there is a task_id.")
-    # The tool's own argument `state` lists the words.
-    state: Annotated[JobState, WithJsonSchema({"type": "string"})] = Field(description="As the argument state.")
-    submitted_at: str = Field(description="When.")
-    prompt: str | None = Field(None, description="Its beginning.")
-    saved_to: str | None = Field(None, description="File on disk.")
-    reason: str | None = Field(None, description="Why there is no video.")
-
-
-class JobList(BaseModel):
-    """Recent jobs, newest first."""
-
-    jobs: list[JobSummary] = Field(description="Newest first.")
-    next_step: str = Field(description="Do this.")
-
-
-class VideoPiece(BaseModel):
-    """What the player reads of a saved video."""
-
-    data: str = Field(description="Base64.")
-    size: int = Field(description="Bytes of the whole file.")
-    type: str = Field(description="Its media type.")

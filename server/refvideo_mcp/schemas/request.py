@@ -1,7 +1,7 @@
 """The request spec: what the router's VIDU Q2 reference-to-video endpoint takes.
 
 The models are the one source for validation, for the body that is sent and for the tool's JSON Schema. They refuse what
-the router's document forbids and what cannot work; `advice` tells what may disappoint but is sent all the same.
+the router's document forbids and what cannot work; `warnings_for` tells what may disappoint but is sent all the same.
 """
 
 from collections import Counter
@@ -11,10 +11,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from refvideo_mcp.errors import clean
 from refvideo_mcp.paths import is_nothing
-from refvideo_mcp.spec import forgiving
-from refvideo_mcp.spec.mentions import is_mentioned, meant, unknown_mentions
+from refvideo_mcp.schemas import coercion
+from refvideo_mcp.schemas.mentions import is_mentioned, meant, unknown_mentions
 
-__all__ = ["ReferenceVideoRequest", "SpecModel", "Subject", "advice"]
+__all__ = ["ReferenceVideoRequest", "SpecModel", "Subject", "warnings_for"]
 
 
 def _filled(value: str) -> str:
@@ -32,7 +32,7 @@ def _encodable(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_filled), AfterValidator(_encodable)]
-Flag = Annotated[bool, BeforeValidator(forgiving.word)]
+Flag = Annotated[bool, BeforeValidator(coercion.word)]
 
 
 class SpecModel(BaseModel):
@@ -48,7 +48,7 @@ class SpecModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _only_given(cls, raw: Any) -> Any:
-        raw = forgiving.from_json(raw) if isinstance(raw, str) else raw
+        raw = coercion.from_json(raw) if isinstance(raw, str) else raw
         return {k: v for k, v in raw.items() if cls._is_given(k, v)} if isinstance(raw, dict) else raw
 
     @classmethod
@@ -65,10 +65,10 @@ class SpecModel(BaseModel):
 class Subject(SpecModel):
     """One person or thing that the video keeps."""
 
-    id: Annotated[Text, BeforeValidator(forgiving.bare_id)] = Field(
+    id: Annotated[Text, BeforeValidator(coercion.bare_id)] = Field(
         description="Its name in the prompt, without @: '1', 'hero'."
     )
-    images: Annotated[list[Text], BeforeValidator(forgiving.as_list)] = Field(
+    images: Annotated[list[Text], BeforeValidator(coercion.as_list)] = Field(
         min_length=1,
         description="1-3 pictures: local path, https URL or data URI. "
         "One pasted into the chat has no path: ask for it.",
@@ -89,21 +89,21 @@ class ReferenceVideoRequest(SpecModel):
         description="Motion, scene, camera, style; at most 2000 characters. "
         "Name every subject as @id: '@1 hands @2 a cup, slow dolly in'."
     )
-    subjects: Annotated[list[Subject], BeforeValidator(forgiving.numbered)] = Field(
+    subjects: Annotated[list[Subject], BeforeValidator(coercion.numbered)] = Field(
         min_length=1,
         description="One per person or thing, with all views of it. At most 7, with 7 pictures in all.",
     )
-    duration: Annotated[int, BeforeValidator(forgiving.seconds)] = Field(5, ge=1, le=10, description="Seconds.")
-    resolution: Annotated[Literal["540p", "720p", "1080p"], BeforeValidator(forgiving.resolution)] = Field(
+    duration: Annotated[int, BeforeValidator(coercion.seconds)] = Field(5, ge=1, le=10, description="Seconds.")
+    resolution: Annotated[Literal["540p", "720p", "1080p"], BeforeValidator(coercion.resolution)] = Field(
         "720p", description="Higher costs more."
     )
-    aspect_ratio: Annotated[str, AfterValidator(forgiving.ratio)] | None = Field(
+    aspect_ratio: Annotated[str, AfterValidator(coercion.ratio)] | None = Field(
         None, description="16:9, 9:16, 1:1 or another."
     )
-    movement_amplitude: (
-        Annotated[Literal["auto", "small", "medium", "high"], BeforeValidator(forgiving.word)] | None
-    ) = Field(None, description="How much moves.")
-    seed: Annotated[int, BeforeValidator(forgiving.number)] | None = Field(
+    movement_amplitude: Annotated[Literal["auto", "small", "medium", "high"], BeforeValidator(coercion.word)] | None = (
+        Field(None, description="How much moves.")
+    )
+    seed: Annotated[int, BeforeValidator(coercion.number)] | None = Field(
         None, description="The same: a similar take; another: a new one."
     )
     audio: Flag = Field(False, description="Speech and sound.")
@@ -145,7 +145,7 @@ def _listed(names: list[str], sign: str = "") -> str:
     return f"{shown} and {len(names) - 9} more" if len(names) > 9 else shown
 
 
-def advice(request: ReferenceVideoRequest) -> list[str]:
+def warnings_for(request: ReferenceVideoRequest) -> list[str]:
     """Warnings for what is allowed but may disappoint, from Vidu's and sibling gateways' documents; the worst first."""
     images = sum(len(subject.images) for subject in request.subjects)
     ids = [subject.id for subject in request.subjects]

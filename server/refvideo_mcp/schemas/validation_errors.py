@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from refvideo_mcp.errors import InvalidCall, clean
-from refvideo_mcp.spec.request import SpecModel
-from refvideo_mcp.spec.schema import portable_schema
+from refvideo_mcp.schemas.json_schema import portable_schema
+from refvideo_mcp.schemas.request import SpecModel
 
 __all__ = ["read_arguments"]
 

@@ -1,4 +1,4 @@
-"""The request spec: what is refused, warned about, forgiven and sent, and what the router's answers are read as."""
+"""The schemas: what a request may hold, is warned about, forgiven and sent, and what answers are read as."""
 
 import json
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.spec import (
+from refvideo_mcp.schemas import (
     GenerateCall,
     JobAnswer,
     JobList,
@@ -18,9 +18,9 @@ from refvideo_mcp.spec import (
     ResultCall,
     TaskResult,
     TaskVideo,
-    advice,
     portable_schema,
     read_arguments,
+    warnings_for,
 )
 
 URL = "https://pictures.example/cat.png"
@@ -65,7 +65,7 @@ def test_full_request_is_sent_as_it_came() -> None:
         "watermark": False,
     }
     assert read_arguments(ReferenceVideoRequest, full).body() == full
-    assert advice(read_arguments(ReferenceVideoRequest, full)) == []
+    assert warnings_for(read_arguments(ReferenceVideoRequest, full)) == []
 
 
 def test_fields_of_ours_stay_out_of_the_body() -> None:
@@ -262,7 +262,7 @@ def subjects(count: int, images: int = 1) -> list[dict[str, Any]]:
 )
 def test_what_may_disappoint_is_sent_with_a_warning(changes: dict[str, Any], warnings: list[str]) -> None:
     request = read(**changes)
-    assert advice(request) == warnings
+    assert warnings_for(request) == warnings
     assert request.body() == CALL | {"duration": 5} | changes
 
 
@@ -375,8 +375,8 @@ def assert_accepted_as_sent(request: ReferenceVideoRequest) -> None:
     sent = json.loads(json.dumps(request.body()).encode())
     again = read_arguments(ReferenceVideoRequest, sent)
     assert again.body() == sent
-    assert advice(again) == advice(request)
-    assert all(warning.isprintable() for warning in advice(request))
+    assert warnings_for(again) == warnings_for(request)
+    assert all(warning.isprintable() for warning in warnings_for(request))
 
 
 def nodes(schema: dict[str, Any]) -> list[dict[str, Any]]:

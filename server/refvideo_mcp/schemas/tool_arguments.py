@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from refvideo_mcp.spec import forgiving
-from refvideo_mcp.spec.answers import JobState
-from refvideo_mcp.spec.request import ReferenceVideoRequest, SpecModel, Text
+from refvideo_mcp.schemas import coercion
+from refvideo_mcp.schemas.request import ReferenceVideoRequest, SpecModel, Text
+from refvideo_mcp.schemas.router_answers import JobState
 
 __all__ = ["GenerateCall", "ListCall", "PieceCall", "ResultCall", "is_handle"]
 
@@ -33,7 +33,7 @@ def _handle(value: str) -> str:
 class GenerateCall(ReferenceVideoRequest):
     """The request, and what is between the caller and us."""
 
-    save_to: Annotated[Text | None, BeforeValidator(forgiving.place)] = Field(
+    save_to: Annotated[Text | None, BeforeValidator(coercion.place)] = Field(
         None, description="Folder or .mp4 path, only if the user asked."
     )
     idempotency_key: Annotated[str, AfterValidator(_key)] | None = Field(
@@ -42,19 +42,19 @@ class GenerateCall(ReferenceVideoRequest):
 
 
 class ResultCall(SpecModel):
-    task_id: Annotated[str, BeforeValidator(forgiving.text), AfterValidator(_handle)] = Field(
+    task_id: Annotated[str, BeforeValidator(coercion.text), AfterValidator(_handle)] = Field(
         description="The job's, or its idempotency_key."
     )
-    wait_seconds: Annotated[int, forgiving.at_most(300), BeforeValidator(forgiving.seconds)] = Field(
+    wait_seconds: Annotated[int, coercion.at_most(300), BeforeValidator(coercion.seconds)] = Field(
         45, ge=0, le=300, description="0: just look."
     )
 
 
 class ListCall(SpecModel):
-    limit: Annotated[int, forgiving.at_most(50), BeforeValidator(forgiving.number)] = Field(
+    limit: Annotated[int, coercion.at_most(50), BeforeValidator(coercion.number)] = Field(
         10, ge=1, le=50, description="How many."
     )
-    state: Annotated[JobState, BeforeValidator(forgiving.word)] | None = Field(None, description="Only these.")
+    state: Annotated[JobState, BeforeValidator(coercion.word)] | None = Field(None, description="Only these.")
 
 
 class PieceCall(SpecModel):
