@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fake_router import FakeRouter, process, said, told
-from refvideo_mcp.errors import REASONS
+from refvideo_mcp.router.reasons import REASONS
 from virtual_time import VirtualClock
 
 pytestmark = pytest.mark.anyio

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from refvideo_mcp.errors import (
-    FINDABLE_ADVICE,
-    UNCERTAIN_ADVICE,
     Advice,
     JobFailed,
     ReadRefused,
@@ -21,6 +19,7 @@ from refvideo_mcp.jobs.answers import RELEASED
 from refvideo_mcp.jobs.remedies import remedy
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.ledger import Job
+from refvideo_mcp.router.reasons import FINDABLE_ADVICE, UNCERTAIN_ADVICE
 
 __all__ = ["bought", "failure", "heard", "unknown", "unreadable"]
 

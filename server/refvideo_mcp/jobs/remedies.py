@@ -2,7 +2,8 @@
 
 import re
 
-from refvideo_mcp.errors import BALANCE_ADVICE, NO_REMEDY, PASSING, REASONS, Advice
+from refvideo_mcp.errors import Advice
+from refvideo_mcp.router.reasons import BALANCE_ADVICE, NO_REMEDY, REASONS, TRANSIENT
 
 __all__ = ["remedy"]
 
@@ -35,7 +36,7 @@ def remedy(reason: str) -> Advice:
 
 def _of(reason: str) -> Advice:
     documented = next((word for word in re.findall(r"[A-Z_]{8,}", reason.upper()) if word in REASONS), None)
-    if documented is not None and documented not in PASSING | _SILENT:
+    if documented is not None and documented not in TRANSIENT | _SILENT:
         return _as_advice(REASONS[documented])
     squashed = re.sub(r"[\W_]+", "", reason.lower())
     return _as_advice(next((advice for words, advice in _WORDS if re.search(words, squashed)), NO_REMEDY))

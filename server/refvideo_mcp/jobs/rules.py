@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from refvideo_mcp.errors import UNCERTAIN_ADVICE, Advice, InvalidCall, Refused, wait_for
+from refvideo_mcp.errors import Advice, InvalidCall, Refused, wait_for
 from refvideo_mcp.ledger import OPEN, Day, Draft, Job
+from refvideo_mcp.router.reasons import UNCERTAIN_ADVICE
 
 __all__ = [
     "DAY_SECONDS",

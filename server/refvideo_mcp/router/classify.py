@@ -1,4 +1,4 @@
-"""What an answer that is not a success means: rejected, uncertain or unavailable.
+"""What an answer that is not a success means: submission rejected, read refused, uncertain or unavailable.
 
 Classified by the envelope's `reason` first, then by HTTP status, because gateways disagree about the status.
 """
@@ -11,12 +11,6 @@ from math import ceil
 from typing import Any
 
 from refvideo_mcp.errors import (
-    BY_STATUS,
-    IMPLY_A_TASK,
-    PASSING,
-    REASONS,
-    UNCERTAIN_ADVICE,
-    UNREAD_PICTURES,
     Advice,
     ReadRefused,
     RefvideoError,
@@ -25,6 +19,14 @@ from refvideo_mcp.errors import (
     Uncertain,
     UnknownTask,
     clean,
+)
+from refvideo_mcp.router.reasons import (
+    BY_STATUS,
+    MAY_HAVE_CREATED_TASK,
+    REASONS,
+    TRANSIENT,
+    UNCERTAIN_ADVICE,
+    UNREAD_PICTURES,
 )
 
 __all__ = ["Reply", "failed_read", "failed_submit", "uncertain"]
@@ -123,7 +125,7 @@ def uncertain(host: str, cause: str, task_id: str | None = None) -> Uncertain:
 def failed_submit(reply: Reply) -> RefvideoError:
     """Why a submission was not accepted, or that nobody can tell: an error that names a task may have made it."""
     reason = _cause(reply)
-    if reason and reason not in IMPLY_A_TASK and not reply.task_id:
+    if reason and reason not in MAY_HAVE_CREATED_TASK and not reply.task_id:
         rejected = SubmitRejected(f"{reply.summary} Nothing was bought.", _advice(reason, reply), reason=reply.reason)
         names_pictures = reason == "INVALID_REQUEST_BODY" and _PICTURES.search(reply.said)
         rejected.about_pictures = reason in UNREAD_PICTURES or bool(names_pictures)
@@ -144,7 +146,7 @@ def failed_read(reply: Reply, task_id: str) -> RefvideoError:
             reason=reply.reason,
             task_id=task_id,
         )
-    if reason and reason not in PASSING and not _limited(reply):
+    if reason and reason not in TRANSIENT and not _limited(reply):
         return ReadRefused(reply.summary, _advice(reason, reply), reason=reply.reason, task_id=task_id)
     happened = reply.summary
     advice: Advice | str = f"The job is not affected: ask again in {_pause(reply)}."
