@@ -12,7 +12,7 @@ from mcp.server.mcpserver import MCPServer
 
 from refvideo_mcp import __version__
 from refvideo_mcp.images import Bucket, Grants, Images
-from refvideo_mcp.jobs import Clock, Crew, InFlight, Jobs, Limits, Permissions
+from refvideo_mcp.jobs import Caller, Clock, Crew, InFlight, Jobs, Limits, Permissions
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.player import ADDRESS, hide_from_others, player
 from refvideo_mcp.prompts import build_prompts
@@ -40,12 +40,13 @@ async def running(
     transport: "httpx2.AsyncBaseTransport | None" = None,
     clock: Clock | None = None,
     timeouts: Timeouts | None = None,
+    caller: Caller | None = None,
 ) -> AsyncIterator[ServerState]:
     """Everything behind the tools, for as long as the block runs; the command line works with the same.
 
     `in_flight` counts the POSTs on their way. `leftovers` holds what would stay behind if the process ended without
     closing it: a sandbox and its folder. `transport` and `clock` stand in for the network and for time; `timeouts` are
-    the router's.
+    the router's. `caller` is who calls, as far as the door knows before any call.
     """
     time = clock or Clock()
     if settings.fault or not settings.api_key:
@@ -93,6 +94,7 @@ async def running(
                 settings.max_wait,
                 shows_paths=not settings.http,
                 confirm_above=settings.confirm_above,
+                caller=caller or Caller(),
             )
 
 
@@ -125,6 +127,7 @@ def build_server(
     transport: "httpx2.AsyncBaseTransport | None" = None,
     clock: Clock | None = None,
     timeouts: Timeouts | None = None,
+    caller: Caller | None = None,
 ) -> MCPServer[ServerState]:
     """A server ready to be run by a door; `running` says what the arguments are."""
 
@@ -137,6 +140,7 @@ def build_server(
             transport=transport,
             clock=clock,
             timeouts=timeouts,
+            caller=caller,
         )
         async with parts as state:
             yield state

@@ -1,19 +1,25 @@
 """The stdio door: what an MCP client's configuration runs."""
 
 import os
+import select
 import signal
+import struct
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import FrameType
 
 import anyio
 
 from refvideo_mcp.app import build_server
-from refvideo_mcp.jobs import InFlight
+from refvideo_mcp.jobs import Caller, InFlight
 from refvideo_mcp.logs import configure_logging, last_words, say
 from refvideo_mcp.settings import Settings
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 __all__ = ["serve"]
 
@@ -32,7 +38,34 @@ def serve(settings: Settings) -> None:
     in_flight, leftovers = InFlight(), ExitStack()
     for number in _ending_signals():
         signal.signal(number, _ending(in_flight, leftovers))
-    anyio.run(build_server(settings, in_flight=in_flight, leftovers=leftovers).run_stdio_async)
+    client = _Client()
+    caller = Caller(hung_up=client.hung_up, has_unread=client.has_unread)
+    anyio.run(build_server(settings, in_flight=in_flight, leftovers=leftovers, caller=caller).run_stdio_async)
+
+
+class _Client:
+    """Who reads what is written to stdout, as far as the system tells of it: Windows tells nothing."""
+
+    def __init__(self) -> None:
+        self._fd = os.dup(1)  # while it serves, the SDK puts stderr there
+
+    def hung_up(self) -> bool:
+        """Whether nobody is there any more who could read."""
+        if sys.platform == "win32":
+            return False
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+    def has_unread(self) -> bool:
+        """Whether something that was written has not been read yet. macOS tells it of neither pipes nor sockets."""
+        if sys.platform == "win32":
+            return False
+        for question in (termios.TIOCOUTQ, termios.FIONREAD):  # for a socket, as Node's; for a pipe
+            with suppress(OSError):
+                (count,) = struct.unpack("i", fcntl.ioctl(self._fd, question, bytes(4)))
+                return bool(count)
+        return False
 
 
 def _ending_signals() -> list[signal.Signals]:

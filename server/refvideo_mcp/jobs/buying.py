@@ -173,5 +173,7 @@ class Buying:
     async def _delivered(self, watch: Watch, answer: Job, caller: Caller) -> None:
         try:
             await self._clock.sleep(ON_ITS_WAY_SECONDS)
+            while caller.has_unread():  # a client that hangs may be killed without ever reading it
+                await self._clock.sleep(ON_ITS_WAY_SECONDS)
         finally:
             await self._callers.told(watch, answer, caller)

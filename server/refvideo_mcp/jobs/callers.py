@@ -23,12 +23,13 @@ class Caller:
 
     `request` is the id that its client gave to the request, if any: a second request under the same id, while the
     first is open or just answered, is the first one sent again. `hung_up` says whether the connection that would carry
-    the answer is closed.
+    the answer is closed, `has_unread` whether something in it waits to be read.
     """
 
-    begun: float
+    begun: float = 0.0
     request: str | None = None
     hung_up: Callable[[], bool] = _never
+    has_unread: Callable[[], bool] = _never
 
 
 class Callers:
@@ -64,9 +65,9 @@ class Callers:
         self._answered[job.id] = caller
 
     async def told(self, watch: Watch, answer: Job, caller: Caller) -> None:
-        """Remember what a caller was answered about a job, unless there was nobody to read it."""
+        """Remember what a caller was answered about a job, unless nobody has read it."""
         with anyio.CancelScope(shield=True):
-            if not caller.hung_up():
+            if not (caller.hung_up() or caller.has_unread()):
                 await watch.told(answer)
         if self._answered.get(answer.id) is caller:
             del self._answered[answer.id]

@@ -1,6 +1,6 @@
 """What a running server hands its tools."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mcp.server.mcpserver import Context
@@ -24,6 +24,8 @@ class ServerState:
 
     `max_wait` is in seconds, None = by the client's name.
 
+    `caller` is who calls, as far as the door knows before any call.
+
     `shows_paths` is False over HTTP, where paths are the server's and mean nothing to a caller.
     `confirm_above` is in seconds of video, None = never.
     """
@@ -35,6 +37,7 @@ class ServerState:
     shows_paths: bool = True
     confirm_above: int | None = None
     fault: str = ""
+    caller: Caller = field(default_factory=Caller)
 
     @property
     def jobs(self) -> Jobs:
@@ -71,7 +74,7 @@ def state_of(ctx: Ctx) -> ServerState:
 
 def caller_of(ctx: Ctx) -> Caller:
     """Who makes the call that has just arrived."""
-    request = ctx.request_context
-    caller = Caller(state_of(ctx).clock.steady(), str(request.request_id))
+    request, state = ctx.request_context, state_of(ctx)
+    caller = replace(state.caller, begun=state.clock.steady(), request=str(request.request_id))
     hung_up = getattr(request.request, "scope", {}).get(HUNG_UP)
     return caller if hung_up is None else replace(caller, hung_up=hung_up)

@@ -1,0 +1,145 @@
+"""Over stdio an answer that nobody has read was not delivered: the same call in the next process joins its job."""
+
+import json
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from io import RawIOBase
+from pathlib import Path
+from typing import Any, cast
+
+import anyio.to_thread
+import pytest
+
+from command_line import COMMAND, environment
+from marker import KEY
+from misbehaving_router import MisbehavingRouter
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell all of it"),
+]
+
+ORDER = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
+
+
+class Window:
+    """A client that reads exactly what it is told to: `stdin` and `stdout` are its ends of the server's."""
+
+    def __init__(self, server: "subprocess.Popen[bytes]", stdin: RawIOBase, stdout: RawIOBase) -> None:
+        self.server = server
+        self.stdin = stdin
+        self.stdout = stdout
+
+    @classmethod
+    @contextmanager
+    def open(cls, home: Path, router_url: str, pipes: str) -> Iterator["Window"]:
+        env = environment(
+            HOME=str(home),
+            XDG_STATE_HOME=str(home / "state"),
+            MYROUTER_API_KEY=KEY,
+            MYROUTER_BASE_URL=router_url,
+            REFVIDEO_OUTPUT_DIR="off",
+        )
+        with ExitStack() as stack:
+            if pipes == "pipes":
+                server = subprocess.Popen(COMMAND, bufsize=0, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                ends = [cast(RawIOBase, server.stdin), cast(RawIOBase, server.stdout)]
+            else:  # as Node makes them
+                ours, theirs = zip(*[socket.socketpair() for _ in range(2)], strict=True)
+                server = subprocess.Popen(COMMAND, env=env, stdin=theirs[0], stdout=theirs[1])
+                ends = [ours[0].makefile("wb", buffering=0), ours[1].makefile("rb", buffering=0)]
+                for end in (*ours, *theirs):
+                    end.close()
+            stack.callback(server.wait)
+            stack.callback(server.kill)
+            for end in ends:
+                stack.callback(end.close)
+            yield cls(server, *ends)
+
+    def send(self, **message: Any) -> None:
+        self.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+
+    def read(self) -> Any:
+        return json.loads(self.stdout.readline())["result"]
+
+    def call(self) -> None:
+        """Make the call, and wait until there is something of its answer to read."""
+        client = {"name": "raw", "version": "1"}
+        params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}
+        self.send(id=1, method="initialize", params=params)
+        self.read()
+        self.send(method="notifications/initialized")
+        self.send(id=2, method="tools/call", params={"name": "generate_reference_video", "arguments": ORDER})
+        assert select.select([self.stdout], [], [], 30)[0]
+
+
+def is_killed(window: Window) -> None:
+    window.stdin.close()
+    window.stdout.close()
+    window.server.wait(30)
+
+
+def closes_stdin(window: Window) -> None:
+    window.stdin.close()
+    window.server.wait(30)
+
+
+def hangs_until_its_server_is_killed(window: Window) -> None:
+    time.sleep(1.5)
+    window.server.kill()
+
+
+def reads_and_closes_stdin(window: Window) -> None:
+    window.read()
+    closes_stdin(window)
+
+
+def reads_and_is_killed(window: Window) -> None:
+    """So soon that nobody can have done anything with it."""
+    window.read()
+    is_killed(window)
+
+
+def reads_late_and_its_server_is_killed(window: Window) -> None:
+    time.sleep(1.5)
+    window.read()
+    time.sleep(1.5)
+    window.server.kill()
+
+
+@pytest.mark.parametrize(
+    ("pipes", "client", "is_delivered"),
+    [
+        ("pipes", is_killed, False),
+        ("pipes", closes_stdin, False),
+        ("pipes", hangs_until_its_server_is_killed, False),
+        ("pipes", reads_and_is_killed, False),
+        ("pipes", reads_and_closes_stdin, True),
+        ("pipes", reads_late_and_its_server_is_killed, True),
+        ("sockets", is_killed, False),
+        ("sockets", closes_stdin, False),
+        ("sockets", hangs_until_its_server_is_killed, False),
+        ("sockets", reads_and_closes_stdin, True),
+    ],
+)
+async def test_a_call_repeated_in_the_next_process_is_another_take_only_if_the_answer_had_been_read(
+    tmp_path: Path, pipes: str, client: Callable[[Window], None], is_delivered: bool
+) -> None:
+    def calls(router_url: str) -> Any:
+        with Window.open(tmp_path, router_url, pipes) as window:
+            window.call()
+            client(window)
+        with Window.open(tmp_path, router_url, pipes) as window:
+            window.call()
+            return window.read()
+
+    async with MisbehavingRouter() as router:
+        answer = await anyio.to_thread.run_sync(calls, router.url)
+    assert len(router.posts) == (2 if is_delivered else 1)
+    assert answer["structuredContent"]["task_id"] == ("task-2" if is_delivered else "task-1")
+    assert ("An identical call had already started this job" in answer["content"][0]["text"]) != is_delivered
