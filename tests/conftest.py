@@ -1,10 +1,13 @@
-"""What every test shares: the event loop, that the key stays secret, no skips where all is there, and figures."""
+"""What every test shares: the event loop, that the key stays secret, no skips where all is there, and figures.
+
+And what most tests of jobs begin with: a clock, a router that lives by it, and where the ledger and the videos go.
+"""
 
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from textwrap import indent
 from typing import Any, TypeVar
@@ -12,7 +15,9 @@ from typing import Any, TypeVar
 import pytest
 from mcp import Client
 
+from fake_router import FakeRouter
 from marker import KEY
+from virtual_time import VirtualClock
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -22,6 +27,28 @@ OURS_AND_BELOW = ("refvideo_mcp", "mcp", "httpx2", "httpcore2")
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+async def clock() -> AsyncIterator[VirtualClock]:
+    clock = VirtualClock()
+    async with clock.passing():
+        yield clock
+
+
+@pytest.fixture
+def router(clock: VirtualClock) -> FakeRouter:
+    return FakeRouter(clock)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    return tmp_path / "videos"
 
 
 @pytest.fixture(scope="session", autouse=True)

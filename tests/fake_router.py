@@ -1,4 +1,7 @@
-"""The router as a function: it keeps jobs, answers when a test says so, and writes down what arrived."""
+"""The router as a function: it keeps jobs, answers when a test says so, and writes down what arrived.
+
+And an agent before it: the window it works in, and the calls it makes.
+"""
 
 import json
 from collections.abc import Sequence
@@ -6,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 from mcp import Client
 from mcp.client.extension import ClientExtension
@@ -19,6 +23,7 @@ from refvideo_mcp.settings import Settings
 
 BROKEN = "broken"
 NEVER = float("inf")
+CAT: dict[str, Any] = {"prompt": "@1 runs", "subjects": [{"images": "https://pictures.example/cat.png"}]}
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,22 @@ def process(
     )
     info = Implementation(name=name, version="1")
     return Client(server, mode=mode, client_info=info, elicitation_callback=elicitation_callback, extensions=extensions)
+
+
+async def submit(client: Client, prompt: str = "@1 runs", **arguments: Any) -> CallToolResult:
+    return await client.call_tool("generate_reference_video", CAT | {"prompt": prompt} | arguments)
+
+
+async def result(client: Client, task_id: str = "task-1", **arguments: Any) -> CallToolResult:
+    return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
+
+
+async def jobs(client: Client, **arguments: Any) -> CallToolResult:
+    return await client.call_tool("list_reference_videos", arguments)
+
+
+async def files(folder: Path) -> list[str]:
+    return sorted([path.name async for path in anyio.Path(folder).glob("*")])
 
 
 def said(answer: CallToolResult) -> str:

@@ -36,8 +36,3 @@ def opened() -> Iterator[Callable[[Path | str], Ledger]]:
     yield ledger_at
     for ledger in ledgers:
         ledger.close()
-
-
-@pytest.fixture
-def ledger(place: Path | str, opened: Callable[[Path | str], Ledger]) -> Ledger:
-    return opened(place)

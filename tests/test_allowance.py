@@ -1,6 +1,5 @@
 """An agent spends no more than the user allows: seconds of video in 24 hours, and jobs open at once."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from fake_router import LOST, FakeRouter, Reply, process, refused, said, told
+from fake_router import LOST, FakeRouter, Reply, process, refused, said, submit, told
 from virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -19,25 +18,8 @@ DAY = 24 * 3600
 
 
 @pytest.fixture
-async def clock() -> AsyncIterator[VirtualClock]:
-    clock = VirtualClock()
-    async with clock.passing():
-        yield clock
-
-
-@pytest.fixture
 def router(clock: VirtualClock) -> FakeRouter:
     return FakeRouter(clock, takes=1)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-async def submit(client: Client, prompt: str = "@1 runs", **arguments: Any) -> CallToolResult:
-    subjects = [{"images": "https://pictures.example/cat.png"}]
-    return await client.call_tool("generate_reference_video", {"prompt": prompt, "subjects": subjects, **arguments})
 
 
 async def make(client: Client, prompt: str = "@1 runs", **arguments: Any) -> CallToolResult:

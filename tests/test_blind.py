@@ -195,13 +195,6 @@ EVERY_SCENE = pytest.mark.parametrize(("scene", "facts"), SCENES, ids=[scene.__n
 
 
 @pytest.fixture
-async def clock() -> AsyncIterator[VirtualClock]:
-    clock = VirtualClock()
-    async with clock.passing():
-        yield clock
-
-
-@pytest.fixture
 async def stage(clock: VirtualClock, tmp_path: Path, era: str) -> AsyncIterator[Stage]:
     router, videos = FakeRouter(clock, takes=20), tmp_path / "videos"
     async with process(

@@ -3,7 +3,7 @@
 import re
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 from mcp import Client
 from mcp.client import ClientRequestContext
 from mcp_types import (
-    CallToolResult,
     ElicitRequestFormParams,
     ElicitRequestParams,
     ElicitResult,
@@ -23,7 +22,7 @@ from mcp_types import (
 from pydantic import FileUrl
 
 from a_place import SHORT, Place
-from fake_router import LOST, FakeRouter, Reply, process, said, told
+from fake_router import LOST, FakeRouter, Reply, process, said, submit, told
 from marker import KEY
 from pictures import saved, scene
 from refvideo_mcp.app import build_server
@@ -32,7 +31,6 @@ from refvideo_mcp.sandbox import Sandbox
 from refvideo_mcp.settings import Settings
 from refvideo_mcp.tools import questions
 from typist import typing
-from virtual_time import VirtualClock
 
 pytestmark = pytest.mark.anyio
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pty")
@@ -59,23 +57,6 @@ class User:
         if self.releases and "send_again" in params.requested_schema["properties"]:
             return ElicitResult(action="accept", content={"send_again": True})
         return self.answer
-
-
-@pytest.fixture
-async def clock() -> AsyncIterator[VirtualClock]:
-    clock = VirtualClock()
-    async with clock.passing():
-        yield clock
-
-
-@pytest.fixture
-def router(clock: VirtualClock) -> FakeRouter:
-    return FakeRouter(clock)
-
-
-async def submit(client: Client, **arguments: Any) -> CallToolResult:
-    call = {"prompt": "@1 runs", "subjects": [{"images": ["https://pictures.example/cat.png"]}]}
-    return await client.call_tool("generate_reference_video", call | arguments)
 
 
 @pytest.fixture

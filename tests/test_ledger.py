@@ -1,7 +1,9 @@
 """What the ledger remembers, on SQLite and on PostgreSQL alike."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,12 @@ pytest_plugins = ["ledger_places"]
 
 NOW = 1_800_000_000.0
 DAY = 24 * 3600.0
+
+
+@pytest.fixture
+def ledger(place: Path | str, opened: Callable[[Path | str], Ledger]) -> Ledger:
+    """Elsewhere its path, here itself."""
+    return opened(place)
 
 
 def draft(**changes: Any) -> Draft:

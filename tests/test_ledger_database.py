@@ -22,6 +22,12 @@ PASSWORD = "pass-marker-4e1c"
 TODAY = len(STEPS) + 1
 
 
+@pytest.fixture
+def ledger(place: Path | str, opened: Callable[[Path | str], Ledger]) -> Ledger:
+    """Elsewhere its path, here itself."""
+    return opened(place)
+
+
 def open_job(ledger: Ledger) -> Job:
     draft = Draft("ann", {"prompt": "@1 waves"}, "fingerprint", "pictures", 5)
     return ledger.open(draft, lambda known: draft, NOW, NOW + 120)

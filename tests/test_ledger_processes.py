@@ -32,6 +32,12 @@ Act = Callable[[Path | str, Barrier], Any]
 Together = Callable[[Act, Path | str], list[Any]]
 
 
+@pytest.fixture
+def ledger(place: Path | str, opened: Callable[[Path | str], Ledger]) -> Ledger:
+    """Elsewhere its path, here itself."""
+    return opened(place)
+
+
 @pytest.fixture(scope="module")
 def together() -> Iterator[Together]:
     """Runs a function of this file in several processes at once; returns what each of them returned."""

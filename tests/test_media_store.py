@@ -65,11 +65,6 @@ def router() -> FakeRouter:
     return FakeRouter(Clock())
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
 def with_store(router: FakeRouter, ledger: Path, store: str, **settings: Any) -> Client:
     return process(router, ledger, **{"base_url": ROUTER, "media_store": f"s3://{store}"} | settings)
 

@@ -1,11 +1,10 @@
 """What is advised after a failed job: what its reason supports, and no more."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from fake_router import FakeRouter, process, said, told
+from fake_router import FakeRouter, process, result, said, submit, told
 from refvideo_mcp.router.reasons import REASONS
 from virtual_time import VirtualClock
 
@@ -17,13 +16,6 @@ LATER = "This passes by itself, mostly within minutes. A new try is a new paid j
 BALANCE = "Ask the user to top up the account at api.myrouter.ai. (Some gateways report a rate limit this way.)"
 NOTHING = "api.myrouter.ai gives no remedy. It may pass by itself; a new try is a new job: ask the user."
 BILLED = "Whether it was billed: see the console of api.myrouter.ai."
-
-
-@pytest.fixture
-async def clock() -> AsyncIterator[VirtualClock]:
-    clock = VirtualClock()
-    async with clock.passing():
-        yield clock
 
 
 @pytest.mark.parametrize(
@@ -62,9 +54,8 @@ async def test_a_failed_job_is_told_with_what_its_reason_supports(
 ) -> None:
     router = FakeRouter(clock, takes=5, fails={"task-1": reason or " "})
     async with process(router, tmp_path / "ledger.db") as client:
-        subjects = [{"images": "https://pictures.example/cat.png"}]
-        await client.call_tool("generate_reference_video", {"prompt": "@1 runs", "subjects": subjects})
-        answer = await client.call_tool("get_task_result", {"task_id": "task-1"})
+        await submit(client)
+        answer = await result(client)
     assert answer.is_error
     assert said(answer).endswith(f'". {advice} {BILLED}')
     assert told(answer)["next_step"] == f"{advice} {BILLED}"
@@ -74,7 +65,6 @@ async def test_a_failed_job_is_told_with_what_its_reason_supports(
 async def test_a_failure_fits_into_sixty_words(clock: VirtualClock, tmp_path: Path, reason: str) -> None:
     router = FakeRouter(clock, takes=5, fails={"task-1": reason})
     async with process(router, tmp_path / "ledger.db") as client:
-        subjects = [{"images": "https://pictures.example/cat.png"}]
-        await client.call_tool("generate_reference_video", {"prompt": "@1 runs", "subjects": subjects})
-        answer = await client.call_tool("get_task_result", {"task_id": "task-1"})
+        await submit(client)
+        answer = await result(client)
     assert len(said(answer).split()) <= 60

@@ -38,11 +38,6 @@ async def router() -> AsyncIterator[MisbehavingRouter]:
         yield router
 
 
-@pytest.fixture
-def videos(tmp_path: Path) -> Path:
-    return tmp_path / "videos"
-
-
 @asynccontextmanager
 async def served(home: Path, router: MisbehavingRouter, videos: Path) -> AsyncIterator[tuple[StdioServer, Client]]:
     async with (

@@ -1,45 +1,16 @@
 """What the router says in words of its own, against what it shows: when a job has ended, and what is told meanwhile."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client
-from mcp_types import CallToolResult
 
-from fake_router import FakeRouter, Reply, process, said, told
+from fake_router import FakeRouter, Reply, process, result, said, submit, told
 from virtual_time import VirtualClock
 
 pytestmark = pytest.mark.anyio
 
 LINK = "https://cdn.example/task-1.mp4"
-
-
-@pytest.fixture
-async def clock() -> AsyncIterator[VirtualClock]:
-    clock = VirtualClock()
-    async with clock.passing():
-        yield clock
-
-
-@pytest.fixture
-def router(clock: VirtualClock) -> FakeRouter:
-    return FakeRouter(clock)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-async def submit(client: Client) -> CallToolResult:
-    subjects = [{"images": "https://pictures.example/cat.png"}]
-    return await client.call_tool("generate_reference_video", {"prompt": "@1 runs", "subjects": subjects})
-
-
-async def result(client: Client) -> CallToolResult:
-    return await client.call_tool("get_task_result", {"task_id": "task-1"})
 
 
 def saying(status: str, reason: str = "", **more: Any) -> Reply:

@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from mcp import Client
 from mcp.client import ClientRequestContext
 from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
 
-from fake_router import LOST, FakeRouter, Reply, process, refused, said, told
+from fake_router import CAT, LOST, FakeRouter, Reply, process, refused, result, said, submit, told
 from marker import KEY as API_KEY
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import Refused
@@ -28,36 +28,10 @@ from virtual_time import VirtualClock
 
 pytestmark = pytest.mark.anyio
 
-CAT: dict[str, Any] = {"prompt": "@1 runs", "subjects": [{"images": "https://pictures.example/cat.png"}]}
 KEY = "order-2026-11-23-0007"
 BOTH_ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])
 
 Answers = list[CallToolResult]
-
-
-@pytest.fixture
-async def clock() -> AsyncIterator[VirtualClock]:
-    clock = VirtualClock()
-    async with clock.passing():
-        yield clock
-
-
-@pytest.fixture
-def router(clock: VirtualClock) -> FakeRouter:
-    return FakeRouter(clock)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-async def submit(client: Client, **arguments: Any) -> CallToolResult:
-    return await client.call_tool("generate_reference_video", CAT | arguments)
-
-
-async def result(client: Client, task_id: str, **arguments: Any) -> CallToolResult:
-    return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
 
 
 async def at_once(calls: int, client: Client) -> Answers:

@@ -1,6 +1,5 @@
 """Waiting costs one poller however many wait, always ends, and never loses a job."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
@@ -12,51 +11,12 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult, ResourceLink
 
-from fake_router import LOST, UNREACHABLE, FakeRouter, Reply, process, refused, said, told
+from fake_router import LOST, UNREACHABLE, FakeRouter, Reply, files, jobs, process, refused, result, said, submit, told
 from virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.anyio
 
 BOTH_ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])
-
-
-@pytest.fixture
-async def clock() -> AsyncIterator[VirtualClock]:
-    clock = VirtualClock()
-    async with clock.passing():
-        yield clock
-
-
-@pytest.fixture
-def router(clock: VirtualClock) -> FakeRouter:
-    return FakeRouter(clock)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def videos(tmp_path: Path) -> Path:
-    return tmp_path / "videos"
-
-
-async def submit(client: Client, prompt: str = "@1 runs") -> CallToolResult:
-    subjects = [{"images": "https://pictures.example/cat.png"}]
-    return await client.call_tool("generate_reference_video", {"prompt": prompt, "subjects": subjects})
-
-
-async def result(client: Client, task_id: str = "task-1", **arguments: Any) -> CallToolResult:
-    return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
-
-
-async def jobs(client: Client, **arguments: Any) -> CallToolResult:
-    return await client.call_tool("list_reference_videos", arguments)
-
-
-async def files(folder: Path) -> list[str]:
-    return sorted([path.name async for path in anyio.Path(folder).glob("*")])
 
 
 @BOTH_ERAS

@@ -1,13 +1,12 @@
 """A link that does not open: what its host answers says nothing about time, and nobody is sent to buy again."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -15,7 +14,7 @@ import stamina
 from mcp import Client
 from mcp_types import CallToolResult
 
-from fake_router import UNREACHABLE, FakeRouter, Reply, process, said, told
+from fake_router import UNREACHABLE, FakeRouter, Reply, files, process, result, said, submit, told
 from virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -23,13 +22,6 @@ pytestmark = pytest.mark.anyio
 LINK = "https://cdn.example/task-1.mp4"
 ANOTHER_LINK_AT_EACH_LOOK = "https://cdn.example/{task_id}.mp4?signed={look}"
 PAGE = b"<html><form>Log in to the guest network"
-
-
-@pytest.fixture
-async def clock() -> AsyncIterator[VirtualClock]:
-    clock = VirtualClock()
-    async with clock.passing():
-        yield clock
 
 
 @pytest.fixture(autouse=True)
@@ -41,29 +33,6 @@ def attempts_without_pauses() -> Iterator[None]:
 @pytest.fixture
 def router(clock: VirtualClock) -> FakeRouter:
     return FakeRouter(clock, takes=10)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def videos(tmp_path: Path) -> Path:
-    return tmp_path / "videos"
-
-
-async def submit(client: Client, **arguments: Any) -> CallToolResult:
-    subjects = [{"images": "https://pictures.example/cat.png"}]
-    return await client.call_tool("generate_reference_video", {"prompt": "@1 runs", "subjects": subjects} | arguments)
-
-
-async def result(client: Client, task_id: str = "task-1", **arguments: Any) -> CallToolResult:
-    return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
-
-
-async def files(folder: Path) -> list[str]:
-    return sorted([path.name async for path in anyio.Path(folder).glob("*")])
 
 
 def time_of(steady: float) -> str:

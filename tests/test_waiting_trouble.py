@@ -2,11 +2,10 @@
 
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import httpx2
@@ -14,7 +13,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from fake_router import UNREACHABLE, FakeRouter, Reply, process, refused, said, told
+from fake_router import UNREACHABLE, FakeRouter, Reply, files, process, refused, result, said, submit, told
 from marker import KEY
 from refvideo_mcp.app import build_server
 from refvideo_mcp.jobs import InFlight
@@ -25,41 +24,6 @@ pytestmark = pytest.mark.anyio
 
 ORDER_KEY = "order-2026-11-23-0007"
 NO_BALANCE = refused(403, "NOT_ENOUGH_BALANCE")
-
-
-@pytest.fixture
-async def clock() -> AsyncIterator[VirtualClock]:
-    clock = VirtualClock()
-    async with clock.passing():
-        yield clock
-
-
-@pytest.fixture
-def router(clock: VirtualClock) -> FakeRouter:
-    return FakeRouter(clock)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def videos(tmp_path: Path) -> Path:
-    return tmp_path / "videos"
-
-
-async def submit(client: Client, **arguments: Any) -> CallToolResult:
-    subjects = [{"images": "https://pictures.example/cat.png"}]
-    return await client.call_tool("generate_reference_video", {"prompt": "@1 runs", "subjects": subjects} | arguments)
-
-
-async def result(client: Client, task_id: str = "task-1", **arguments: Any) -> CallToolResult:
-    return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
-
-
-async def files(folder: Path) -> list[str]:
-    return sorted([path.name async for path in anyio.Path(folder).glob("*")])
 
 
 def rows(ledger: Path) -> list[tuple[str, str | None]]:
