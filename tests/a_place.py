@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from command_line import run_in
+from command_line import call_in
 from marker import KEY
 from pictures import saved, scene
 
@@ -33,7 +33,7 @@ class Place:
         }
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return run_in(self.folder, *arguments, **self.settings | settings)
+        return call_in(self.folder, *arguments, **self.settings | settings)
 
     def generate(self, prompt: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.run("generate", "--prompt", prompt, "--subject", "hero=hero.png", *SHORT, *arguments)

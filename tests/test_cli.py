@@ -12,7 +12,7 @@ from typing import IO
 
 import pytest
 
-from command_line import run, running
+from command_line import call, run, running
 from refvideo_mcp import __version__
 from refvideo_mcp.cli import main
 
@@ -63,14 +63,14 @@ def test_the_installed_command_is_this_command_line() -> None:
 
 
 def test_help_lists_every_command() -> None:
-    found = run("--help")
+    found = call("--help")
     assert (found.returncode, found.stderr) == (0, "")
     assert re.findall(r"^ {4}(\w+) {2,}", found.stdout, re.MULTILINE) == COMMANDS
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
 def test_every_help_ends_in_an_example(command: list[str]) -> None:
-    found = run(*command, "--help")
+    found = call(*command, "--help")
     assert (found.returncode, found.stderr) == (0, "")
     example = found.stdout.strip().splitlines()[-1]
     assert re.match(rf"example: (MYROUTER_API_KEY=sandbox )?{' '.join(['refvideo-mcp', *command])}", example)
@@ -79,7 +79,7 @@ def test_every_help_ends_in_an_example(command: list[str]) -> None:
 @pytest.mark.parametrize("command", ["result", "save", "release"])
 def test_the_job_in_an_example_is_written_as_jobs_are(command: str) -> None:
     """A shortened one is copied, and not found."""
-    example = run(command, "--help").stdout.strip().splitlines()[-1]
+    example = call(command, "--help").stdout.strip().splitlines()[-1]
     assert re.match(
         rf"example: refvideo-mcp {command} ([0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|job-[0-9a-f]{{32}})\b",
         example,
@@ -103,7 +103,7 @@ def test_the_job_in_an_example_is_written_as_jobs_are(command: str) -> None:
     ],
 )
 def test_a_value_that_cannot_be_is_wrong_usage(command: str, told: str) -> None:
-    found = run(*command.split(" "))
+    found = call(*command.split(" "))
     assert (found.returncode, found.stdout) == (2, "")
     assert told in found.stderr
     assert "Traceback" not in found.stderr
@@ -124,14 +124,14 @@ def test_an_unknown_command_is_wrong_usage() -> None:
 def test_schemas_writes_exactly_what_the_repository_holds(tmp_path: Path) -> None:
     """`refvideo-mcp schemas --write tool_schemas` mends a difference; someone reads it in the commit."""
     (tmp_path / "gone_tool.json").write_text("{}")
-    found = run("schemas", "--write", str(tmp_path))
+    found = call("schemas", "--write", str(tmp_path))
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
     written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
     assert written == {path.name: path.read_text(encoding="utf-8") for path in TOOL_SCHEMAS.iterdir()}
 
 
 def test_schemas_alone_prints_them() -> None:
-    found = run("schemas")
+    found = call("schemas")
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout == "".join(path.read_text(encoding="utf-8") for path in sorted(TOOL_SCHEMAS.iterdir()))
 
@@ -147,7 +147,7 @@ def test_schemas_alone_prints_them() -> None:
     ],
 )
 def test_a_setting_that_cannot_be_used_is_one_line_that_names_it(setting: str, value: str, told: str) -> None:
-    found = run("list", **{setting: value})
+    found = call("list", **{setting: value})
     assert (found.returncode, found.stdout) == (2, "")
     assert re.fullmatch(rf"refvideo-mcp: {setting} {told}.*\n", found.stderr)
     if setting == "MYROUTER_API_KEY":

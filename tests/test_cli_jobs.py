@@ -8,15 +8,17 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import anyio
 import av
 import httpx2
 import pytest
 from mcp import Client
 
 from a_place import SHORT, Place
-from command_line import running
-from fake_router import told
+from command_line import run_in, running
+from fake_router import jobs, result, told
 from marker import KEY
 from refvideo_mcp.app import build_server
 from refvideo_mcp.sandbox import Sandbox
@@ -62,12 +64,11 @@ def test_generate_makes_a_video_and_prints_its_path_and_nothing_else_on_stdout(p
     assert re.search(rf"^20\d\d-\d\d-\d\d \d\d:\d\d  succeeded   {ID}  @hero waves\n +{video}$", listed.stdout, re.M)
 
 
-@pytest.mark.anyio
-async def test_json_is_what_the_tools_answer(place: Place) -> None:
+def test_json_is_what_the_tools_answer(place: Place) -> None:
     made = place.generate("@hero waves", "--json")
     assert made.returncode == 0, made.stderr
     job = json.loads(made.stdout)
-    result = json.loads(place.run("result", job["task_id"], "--json").stdout)
+    looked = json.loads(place.run("result", job["task_id"], "--json").stdout)
     listed = json.loads(place.run("list", "--json").stdout)
 
     settings = Settings(
@@ -76,12 +77,15 @@ async def test_json_is_what_the_tools_answer(place: Place) -> None:
         output_dir=place.folder / "videos",
         database=place.folder / "state" / "refvideo-mcp" / "ledger.db",
     )
-    async with Client(build_server(settings)) as client:
-        by_tool = told(await client.call_tool("get_task_result", {"task_id": job["task_id"]}))
-        listed_by_tool = told(await client.call_tool("list_reference_videos", {}))
-    for answer in (job, result, by_tool, listed, listed_by_tool):
+
+    async def by_tools() -> tuple[dict[str, Any], dict[str, Any]]:
+        async with Client(build_server(settings)) as client:
+            return told(await result(client, job["task_id"])), told(await jobs(client))
+
+    by_tool, listed_by_tool = anyio.run(by_tools)
+    for answer in (job, looked, by_tool, listed, listed_by_tool):
         assert answer.pop("next_step")
-    assert job == result == by_tool
+    assert job == looked == by_tool
     assert listed == listed_by_tool
 
 
@@ -172,9 +176,8 @@ def test_where_nothing_is_saved_the_link_is_the_result(place: Place) -> None:
 
 def test_a_terminal_that_cannot_write_the_path_gets_it_all_the_same(place: Place) -> None:
     """The job is paid for by then."""
-    found = place.run(
-        "generate", "--prompt", "@1 läuft", "--subject", "hero.png", *SHORT, PYTHONIOENCODING="ascii", PYTHONUTF8="1"
-    )
+    order = ["generate", "--prompt", "@1 läuft", "--subject", "hero.png", *SHORT]
+    found = run_in(place.folder, *order, **place.settings, PYTHONIOENCODING="ascii", PYTHONUTF8="1")
     assert found.returncode == 0, found.stderr
     assert plays(Path(found.stdout.removesuffix("\n")))
     assert "läuft" in found.stdout

@@ -17,7 +17,7 @@ from mcp import Client, StdioServerParameters
 
 import refvideo_mcp
 from client_table import rows
-from command_line import run
+from command_line import call
 from refvideo_mcp import extras
 from refvideo_mcp.cli import installed, main
 from refvideo_mcp.cli.config import CLIENTS
@@ -27,7 +27,7 @@ POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="quotes as a POS
 
 
 def printed(client: str) -> str:
-    done = run("config", client)
+    done = call("config", client)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -44,7 +44,7 @@ def program(path: Path, script: str) -> None:
 
 
 def test_the_help_names_every_client() -> None:
-    shown = " ".join(run("config", "--help").stdout.split())
+    shown = " ".join(call("config", "--help").stdout.split())
     assert f"CLIENT {', '.join(CLIENTS)} " in shown
 
 
@@ -331,6 +331,6 @@ def test_a_missing_package_is_installed_into_this_very_environment(
 
 
 def test_another_client_is_refused_with_the_known_ones() -> None:
-    done = run("config", "nano")
+    done = call("config", "nano")
     assert done.returncode == 2
     assert re.search(r"invalid choice: 'nano' \(choose from .*codex", done.stderr)

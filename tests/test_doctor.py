@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from command_line import run_in
+from command_line import call_in, run_in
 from marker import KEY
 from refvideo_mcp.extras import how_to_install
 from refvideo_mcp.sandbox import Sandbox
@@ -34,12 +34,13 @@ class Doctor:
             "HTTPS_PROXY": "",
         }
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_in(self.folder, "doctor", *arguments, **self.settings)
+    def run(self) -> subprocess.CompletedProcess[str]:
+        return call_in(self.folder, "doctor", **self.settings)
 
-    def checks(self) -> dict[str, Any]:
+    def checks(self, *, as_process: bool = False) -> dict[str, Any]:
         """The checks by their names."""
-        found = self.run("--json")
+        run = run_in if as_process else call_in
+        found = run(self.folder, "doctor", "--json", **self.settings)
         assert found.stderr == ""
         answer = json.loads(found.stdout)
         assert (found.returncode, answer["ok"]) in ((0, True), (1, False))
@@ -107,7 +108,7 @@ def test_all_is_well_on_the_sandbox(doctor: Doctor) -> None:
 
 def test_a_terminal_without_these_letters_gets_others(doctor: Doctor) -> None:
     doctor.settings |= {"MYROUTER_API_KEY": "", "PYTHONIOENCODING": "ascii"}
-    found = doctor.run()
+    found = run_in(doctor.folder, "doctor", **doctor.settings)
     assert found.returncode == 1
     assert found.stdout.isascii()
     assert "\n  x key " in found.stdout
@@ -220,7 +221,7 @@ def test_a_folder_that_may_not_be_written_is_told(doctor: Doctor) -> None:
 def test_a_ledger_opens_or_says_why_not(doctor: Doctor) -> None:
     ledger = doctor.folder / "state" / "refvideo-mcp" / "ledger.db"
     doctor.settings["MYROUTER_API_KEY"] = ""
-    assert run_in(doctor.folder, "forget", "--older-than", "1", **doctor.settings).returncode == 0
+    assert call_in(doctor.folder, "forget", "--older-than", "1", **doctor.settings).returncode == 0
     check = doctor.checks()["ledger"]
     assert (check["ok"], check["found"]) == (True, f"{ledger}, version 1")
     ledger.write_text("no ledger at all" * 100)
@@ -257,7 +258,7 @@ def test_an_extra_that_is_not_installed_is_fine_and_one_that_does_not_load_is_no
     (doctor.folder / "av.py").write_text("raise ImportError('no such library')")
     (doctor.folder / "sitecustomize.py").write_text("import sys\nsys.modules['pillow_heif'] = None\n")
     doctor.settings |= {"MYROUTER_API_KEY": "sandbox", "PYTHONPATH": str(doctor.folder)}
-    checks = doctor.checks()
+    checks = doctor.checks(as_process=True)
     assert checks["video"]["ok"] is False
     assert "does not load" in checks["video"]["found"]
     assert checks["heic"]["ok"] is None

@@ -18,7 +18,7 @@ from mcp import Client
 from mcp_types import ImageContent, Implementation, TextContent
 from PIL import Image
 
-from command_line import run
+from command_line import call
 from fake_router import FakeRouter, process, said, told
 from http_server import HttpServer
 from misbehaving_router import MisbehavingRouter
@@ -271,15 +271,15 @@ async def test_a_call_may_carry_20_megabytes_but_not_any_amount(tmp_path: Path) 
     assert (fits.status_code, bursts.status_code) == (200, 413)
 
 
-async def test_a_port_without_http_is_not_silently_ignored() -> None:
-    result = run("serve", "--port", "8766")
+def test_a_port_without_http_is_not_silently_ignored() -> None:
+    result = call("serve", "--port", "8766")
     assert (result.returncode, result.stdout, result.stderr) == (2, "", "refvideo-mcp: --port is for --http.\n")
 
 
-async def test_a_taken_port_is_one_line_on_stderr() -> None:
+def test_a_taken_port_is_one_line_on_stderr() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        result = run("serve", "--http", "--port", port, MYROUTER_API_KEY="sandbox")
+        result = call("serve", "--http", "--port", port, MYROUTER_API_KEY="sandbox")
     assert (result.returncode, result.stdout) == (2, "")
     assert re.fullmatch(
         rf"refvideo-mcp: 127\.0\.0\.1:{port} cannot be listened on: .+\. Choose another --port\.\n", result.stderr

@@ -19,7 +19,7 @@ import pytest
 from mcp_types import CallToolResult
 from sqlalchemy import Engine, event
 
-from command_line import run
+from command_line import call
 from fake_router import FakeRouter, Reply, process, said, told
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import Clock, opening
@@ -355,7 +355,7 @@ async def test_only_a_purchase_is_told_that_nothing_was_bought(tmp_path: Path) -
     async with clock.passing(), process(FakeRouter(clock), file) as client:
         bought = await client.call_tool("generate_reference_video", request)
         listed = await client.call_tool("list_reference_videos", {})
-    forgotten = run(
+    forgotten = call(
         "forget", "--older-than", "9", MYROUTER_API_KEY="k" * 20, REFVIDEO_DATABASE_URL=f"sqlite:///{file.as_posix()}"
     )
     why = f"The job ledger ({file}) cannot be used: the file is no ledger."

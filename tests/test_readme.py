@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import refvideo_mcp.settings
+from command_line import call
 from refvideo_mcp.cli.exit_codes import in_words
 from refvideo_mcp.images import Images
 from refvideo_mcp.schemas import ReferenceVideoRequest, Subject
@@ -39,10 +38,7 @@ def test_the_settings_table_names_every_variable_that_is_read() -> None:
 
 
 def test_the_command_table_names_every_command() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "refvideo_mcp", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    commands = set(re.findall(r"^    (\w+) ", shown, re.MULTILINE))
+    commands = set(re.findall(r"^    (\w+) ", call("--help").stdout, re.MULTILINE))
     documented = {name for row in rows("Commands") for name in re.findall(r"refvideo-mcp (\w+)`", row[0])}
     assert documented == commands
 

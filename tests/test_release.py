@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from a_place import Place
-from command_line import COMMAND, environment, run
+from command_line import COMMAND, call, environment
 from refvideo_mcp.ledger import Draft, Job, Ledger
 from refvideo_mcp.sandbox import Sandbox
 from refvideo_mcp.schemas import JobState
@@ -128,7 +128,7 @@ def test_any_other_answer_leaves_it_as_it_is(ledger: Ledger, settings: dict[str,
 def test_without_a_terminal_nobody_can_release_a_job(ledger: Ledger, settings: dict[str, str]) -> None:
     """An agent that runs commands must not."""
     lost = job(ledger)
-    found = run("release", lost.key, **settings)
+    found = call("release", lost.key, **settings)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr == (
         "refvideo-mcp: Only a person at a terminal can release a job. Run this command in a terminal.\n"
@@ -139,7 +139,7 @@ def test_without_a_terminal_nobody_can_release_a_job(ledger: Ledger, settings: d
 @pytest.mark.parametrize("state", ["queued", "succeeded", "rejected"])
 def test_only_an_uncertain_job_can_be_released(ledger: Ledger, settings: dict[str, str], state: JobState) -> None:
     other = job(ledger, state=state)
-    found = run("release", other.key, **settings)
+    found = call("release", other.key, **settings)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr == f"refvideo-mcp: No uncertain job is called {other.key}: there is nothing to release.\n"
 
@@ -148,7 +148,7 @@ def test_old_jobs_that_have_ended_are_forgotten(ledger: Ledger, settings: dict[s
     old = [job(ledger, 8, state) for state in ("succeeded", "failed", "rejected", "uncertain", "submitting")]
     under_way = [job(ledger, 8, state) for state in ("queued", "processing")]
     newer = [job(ledger, days, "succeeded") for days in (6.9, 0.5)]
-    found = run("forget", "--older-than", "7", **settings)
+    found = call("forget", "--older-than", "7", **settings)
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout == f"Forgot {len(old)} jobs. Saved videos stay where they are.\n"
     kept = {job.id for job in ledger.newest("local@router.example", 100)}
@@ -159,10 +159,10 @@ def test_the_last_day_is_never_forgotten_because_it_counts_in_the_allowance(
     ledger: Ledger, settings: dict[str, str]
 ) -> None:
     yesterday, today = job(ledger, 1.1, "succeeded"), job(ledger, 0.9, "succeeded")
-    found = run("forget", "--older-than", "0.5", **settings)
+    found = call("forget", "--older-than", "0.5", **settings)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr == ("refvideo-mcp: --older-than must be at least 1: the last day counts for the allowance.\n")
-    assert run("forget", "--older-than", "1", **settings).stdout == (
+    assert call("forget", "--older-than", "1", **settings).stdout == (
         "Forgot 1 job. Saved videos stay where they are.\n"
     )
     assert (ledger.get(yesterday.id), ledger.get(today.id)) == (None, today)
