@@ -47,7 +47,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     read_as_others_do(os.environ)
-    arguments = list(sys.argv[1:] if argv is None else argv) or ["serve"]
+    arguments = [*(sys.argv[1:] if argv is None else argv)] or ["serve"]  # `list` may be the command's module
     options = argparse.Namespace()
     try:
         _parser(arguments).parse_args(arguments, options)
