@@ -223,7 +223,8 @@ def test_a_ledger_opens_or_says_why_not(doctor: Doctor) -> None:
     doctor.settings["MYROUTER_API_KEY"] = ""
     assert call_in(doctor.folder, "forget", "--older-than", "1", **doctor.settings).returncode == 0
     check = doctor.checks()["ledger"]
-    assert (check["ok"], check["found"]) == (True, f"{ledger}, version 1")
+    assert check["ok"]
+    assert re.fullmatch(rf"{re.escape(str(ledger))}, version \d+", check["found"])
     ledger.write_text("no ledger at all" * 100)
     check = doctor.checks()["ledger"]
     assert check["ok"] is False
