@@ -34,7 +34,7 @@ def printed(client: str) -> str:
 
 def offered(client: str, how: str) -> str:
     """What may be done instead of pasting, as it is told."""
-    (line,) = re.findall(rf"^Or .*{how}: (.*)$", run("config", client).stderr, re.MULTILINE)
+    (line,) = re.findall(rf"^Or .*{how}: (.*)$", call("config", client).stderr, re.MULTILINE)
     return str(line)
 
 
@@ -180,7 +180,7 @@ def test_vs_codes_link_holds_the_question_for_the_key_whatever_the_path(
 
 @pytest.mark.parametrize("client", ["windsurf", "cline", "zed", "goose", "continue", "claude-desktop"])
 def test_nothing_is_offered_that_a_client_does_not_take(client: str) -> None:
-    assert "\nOr " not in run("config", client).stderr
+    assert "\nOr " not in call("config", client).stderr
 
 
 @pytest.mark.parametrize(("platform", "opener"), [("linux", "xdg-open"), ("darwin", "open")])
