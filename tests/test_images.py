@@ -14,7 +14,7 @@ from PIL import Image, features
 import pictures
 from pictures import SECRET, decoded, noise, private_exif, private_text, saved, scene
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.images import FolderNotAllowed, Images, Loaded
+from refvideo_mcp.images import FolderNotAllowed, Images, LoadedRequest
 from refvideo_mcp.images.bare import bare
 from refvideo_mcp.images.spellings import path_text
 from refvideo_mcp.schemas import ReferenceVideoRequest
@@ -47,9 +47,9 @@ def images(*folders: Path, grants: Path | None = None) -> Images:
     return Images(folders=folders, grants=grants)
 
 
-def content(loaded: Loaded, place: int = 0) -> tuple[str, bytes]:
+def content(loaded: LoadedRequest, place: int = 0) -> tuple[str, bytes]:
     """The label and the bytes of a picture that will be sent."""
-    uri = loaded.request.subjects[0].images[place]
+    uri = loaded.body()["subjects"][0]["images"][place]
     head, _, text = uri.partition(";base64,")
     return head.removeprefix("data:"), base64.b64decode(text, validate=True)
 
@@ -69,7 +69,7 @@ async def test_a_picture_of_the_project_becomes_a_data_uri_byte_for_byte(home: P
 
 async def test_a_public_url_is_passed_on_and_nothing_is_sent_from_here() -> None:
     loaded = await images().load(order(" https://pictures.example/hero.png?sig=1%2F2 "))
-    assert loaded.request.subjects[0].images == ["https://pictures.example/hero.png?sig=1%2F2"]
+    assert loaded.body()["subjects"][0]["images"] == ["https://pictures.example/hero.png?sig=1%2F2"]
     assert loaded.sent == ()
 
 
@@ -79,7 +79,7 @@ async def test_the_rest_of_the_request_stays_as_the_caller_gave_it(home: Path) -
     request = ReferenceVideoRequest.model_validate(
         {"prompt": "@hero waves", "subjects": [{"id": "hero", "images": "hero.png", "voice_id": "v"}], "audio": True}
     )
-    body = (await images().load(request)).request.body()
+    body = (await images().load(request)).body()
     del body["subjects"][0]["images"]
     assert body == {
         "prompt": "@hero waves",
@@ -134,7 +134,7 @@ async def test_what_belongs_to_a_name_stays_in_it(home: Path, name: str) -> None
 @posix_only
 async def test_a_quoted_address_is_an_address() -> None:
     loaded = await images().load(order('"https://pictures.example/hero.png"'))
-    assert loaded.request.subjects[0].images == ["https://pictures.example/hero.png"]
+    assert loaded.body()["subjects"][0]["images"] == ["https://pictures.example/hero.png"]
 
 
 @pytest.mark.parametrize(
@@ -594,8 +594,8 @@ class TestSize:
     """The router takes 20 MB for everything together."""
 
     @staticmethod
-    def body_size(loaded: Loaded) -> int:
-        return len(json.dumps(loaded.request.body()))
+    def body_size(loaded: LoadedRequest) -> int:
+        return len(json.dumps(loaded.body()))
 
     async def test_the_largest_pictures_give_way_first(self, home: Path) -> None:
         for name, picture in (

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, features
 import pictures
 from pictures import chunk, decoded, grey16, noise, private_exif, saved, scene, tiff_of, tiff_page, with_chunks
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.images import Images, Loaded
+from refvideo_mcp.images import Images, LoadedRequest
 from refvideo_mcp.schemas import ReferenceVideoRequest
 from refvideo_mcp.videos.previews import Previews
 
@@ -23,7 +23,7 @@ RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
 
 
-async def load(folder: Path, **files: bytes) -> Loaded:
+async def load(folder: Path, **files: bytes) -> LoadedRequest:
     """The files as they would be sent; `a_png` is called a.png."""
     names = []
     for name, picture in files.items():
@@ -33,8 +33,8 @@ async def load(folder: Path, **files: bytes) -> Loaded:
     return await Images(folders=[folder], grants=None).load(ReferenceVideoRequest.model_validate(request))
 
 
-def sent(loaded: Loaded) -> tuple[bytes, Image.Image]:
-    content = base64.b64decode(loaded.request.subjects[0].images[0].partition(",")[2])
+def sent(loaded: LoadedRequest) -> tuple[bytes, Image.Image]:
+    content = base64.b64decode(loaded.body()["subjects"][0]["images"][0].partition(",")[2])
     if content.startswith(b"\x89PNG"):
         assert content[24] == 8  # bits, in the file itself: Pillow reads some others as 8 too
     picture = decoded(content)

@@ -149,7 +149,7 @@ async def test_pixels_that_look_like_a_mark_make_no_raw_file(tmp_path: Path, val
     (tmp_path / "grey.tif").write_bytes(picture)
     request = {"prompt": "@1 waves", "subjects": [{"images": str(tmp_path / "grey.tif")}]}
     loaded = await Images(folders=[tmp_path], grants=None).load(ReferenceVideoRequest.model_validate(request))
-    sent = base64.b64decode(loaded.request.subjects[0].images[0].partition(",")[2])
+    sent = base64.b64decode(loaded.body()["subjects"][0]["images"][0].partition(",")[2])
     assert pictures.decoded(sent).tobytes() == pixels
 
 

@@ -22,9 +22,11 @@ from sqlalchemy import Engine, event
 from command_line import call
 from fake_router import FakeRouter, Reply, process, said, told
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.images import LoadedRequest, Picture
 from refvideo_mcp.jobs import Clock, opening
 from refvideo_mcp.jobs.draft import draft_of
 from refvideo_mcp.ledger import Draft, Job, Ledger
+from refvideo_mcp.schemas import ReferenceVideoRequest
 from virtual_time import VirtualClock
 
 pytest_plugins = ["ledger_places"]
@@ -73,15 +75,12 @@ def test_importing_the_ledger_does_not_import_its_database_layer() -> None:
 
 
 def test_pictures_and_secrets_of_their_addresses_never_reach_the_file(tmp_path: Path, opened: AsLedger) -> None:
-    body = {
-        "prompt": "@1 waves",
-        "duration": 5,
-        "subjects": [
-            {"id": "1", "images": ["data:image/png;base64,UElDVFVSRS1CWVRFUw=="]},  # PICTURE-BYTES
-            {"id": "2", "images": ["https://user:PASSWORD@img.example/cat.png?sig=SIGNATURE#FRAGMENT"]},
-        ],
-    }
-    draft = draft_of("ann", body, ())
+    secrets = "https://user:PASSWORD@img.example/cat.png?sig=SIGNATURE#FRAGMENT"
+    request = ReferenceVideoRequest.model_validate(
+        {"prompt": "@1 waves", "subjects": [{"images": ["cat.png"]}, {"images": [secrets]}]}
+    )
+    picture = Picture("cat.png", b"PICTURE-BYTES", "png", 1, 1)
+    draft = draft_of("ann", LoadedRequest(request, {"cat.png": picture}, (), ()))
     opened(tmp_path / "ledger.db").open(draft, lambda known: draft, NOW, NOW + 120)
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"https://img.example/cat.png" in written

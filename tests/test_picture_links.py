@@ -15,7 +15,8 @@ pytestmark = pytest.mark.anyio
 async def load(url: str, *, router_is_local: bool = False) -> str:
     request = ReferenceVideoRequest.model_validate({"prompt": "@1 waves", "subjects": [{"images": [url]}]})
     loaded = await Images(folders=[], grants=None, router_is_local=router_is_local).load(request)
-    return loaded.request.subjects[0].images[0]
+    (image,) = loaded.request.subjects[0].images
+    return image
 
 
 @pytest.mark.parametrize("router_is_local", [False, True])

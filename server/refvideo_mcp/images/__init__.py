@@ -2,7 +2,8 @@
 
 from refvideo_mcp.images.bucket import Bucket
 from refvideo_mcp.images.grants import Grants
-from refvideo_mcp.images.images import Images, Loaded
+from refvideo_mcp.images.images import Images, LoadedRequest
+from refvideo_mcp.images.picture import Picture
 from refvideo_mcp.images.places import FolderNotAllowed
 
-__all__ = ["Bucket", "FolderNotAllowed", "Grants", "Images", "Loaded"]
+__all__ = ["Bucket", "FolderNotAllowed", "Grants", "Images", "LoadedRequest", "Picture"]

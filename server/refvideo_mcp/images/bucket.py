@@ -1,7 +1,5 @@
 """The user's own bucket, for gateways that want addresses: pictures go there, and the router gets links to them."""
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterable
 from datetime import timedelta
@@ -13,6 +11,7 @@ import anyio.to_thread
 from refvideo_mcp.errors import Refused, ask_user
 from refvideo_mcp.extras import how_to_install
 from refvideo_mcp.images.links import checked_link
+from refvideo_mcp.images.picture import Picture
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -52,14 +51,15 @@ class Bucket:
         self._bucket = bucket
         self._any_host = any_host
 
-    async def links(self, uris: Iterable[str]) -> dict[str, str]:
-        """Upload the pictures in data URIs as ours are written; their presigned links, which are secrets, by data URI.
+    async def links(self, pictures: Iterable[Picture]) -> dict[str, str]:
+        """Upload the pictures; their presigned links, which are secrets, by their hashes.
 
         Raises:
             Refused: a picture could not be uploaded, or the router could not fetch it there.
         """
         store = await anyio.to_thread.run_sync(self._opened)
-        return {uri: await self._link(store, uri) for uri in dict.fromkeys(uris)}
+        by_hash = {picture.sha256: picture for picture in pictures}
+        return {sha256: await self._link(store, picture) for sha256, picture in by_hash.items()}
 
     def _opened(self) -> "S3Store":
         try:
@@ -80,12 +80,12 @@ class Bucket:
         except (BaseError, ValueError):
             raise self._unusable() from None
 
-    async def _link(self, store: "S3Store", uri: str) -> str:
+    async def _link(self, store: "S3Store", picture: Picture) -> str:
         """Upload one picture, named by its content: the same one again changes nothing but its age."""
         import obstore
         from obstore.exceptions import BaseError
 
-        name, kind, content = await anyio.to_thread.run_sync(_object, uri)
+        name = f"{picture.sha256}.{picture.kind}"
         try:
             link = await obstore.sign_async(store, "GET", name, LINK_LIFE)
         except (BaseError, ValueError):
@@ -93,8 +93,8 @@ class Bucket:
         if not (self._any_host or _is_public(link)):
             raise self._refused("the router can fetch only from a public https address (AWS_ENDPOINT_URL)")
         try:
-            attributes = {"Content-Type": f"image/{kind}"}
-            await obstore.put_async(store, name, content, attributes=attributes, use_multipart=False)
+            attributes = {"Content-Type": f"image/{picture.kind}"}
+            await obstore.put_async(store, name, picture.content, attributes=attributes, use_multipart=False)
         except (BaseError, ValueError, OSError) as error:
             said = str(error)
             raise self._refused(next(why for what, why in _TROUBLES.items() if re.search(what, said))) from None
@@ -110,13 +110,6 @@ class Bucket:
             f"The pictures could not be uploaded to {self.name}: {why}.",
             "Nothing was bought. " + ask_user("mend that, then try again."),
         )
-
-
-def _object(uri: str) -> tuple[str, str, bytes]:
-    """The name, the kind and the content of a picture in a data URI."""
-    head, _, text = uri.partition(";base64,")
-    content, kind = base64.b64decode(text), head.removeprefix("data:image/")
-    return f"{hashlib.sha256(content).hexdigest()}.{kind}", kind, content
 
 
 def _is_public(link: str) -> bool:

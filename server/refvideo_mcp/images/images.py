@@ -2,11 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -17,7 +17,7 @@ from refvideo_mcp.images.files import read
 from refvideo_mcp.images.fit import BODY_BYTES, fit
 from refvideo_mcp.images.folders import Folders
 from refvideo_mcp.images.grants import Grants
-from refvideo_mcp.images.inline import content_of, data_uri
+from refvideo_mcp.images.inline import content_of
 from refvideo_mcp.images.links import checked_link
 from refvideo_mcp.images.picture import Picture, prepare
 from refvideo_mcp.images.places import Place, find, folder_to_ask_about, trouble_as_refusal
@@ -25,7 +25,7 @@ from refvideo_mcp.images.spellings import kind_of
 from refvideo_mcp.paths import real, unwrapped
 from refvideo_mcp.schemas import ReferenceVideoRequest
 
-__all__ = ["Images", "Loaded"]
+__all__ = ["Images", "LoadedRequest"]
 
 AT_ONCE = 2
 # All pictures of a call are held before they are fitted into it.
@@ -35,12 +35,27 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A request whose pictures are ready to be sent. `sent` are the local files whose contents will leave."""
+class LoadedRequest:
+    """A request whose pictures are ready to be sent: `pictures` by what stands for them in it, all but links.
+
+    `sent` are the local files whose contents will leave.
+    """
 
     request: ReferenceVideoRequest
+    pictures: Mapping[str, Picture]
     warnings: tuple[str, ...]
     sent: tuple[Path, ...]
+
+    def body(self, links: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The router's body, each picture as the link that stands for its hash in `links`, or else as a data URI."""
+        links = links or {}
+        written = {image: links.get(picture.sha256) for image, picture in self.pictures.items()}
+        uris = {image: self.pictures[image].data_uri() if uri is None else uri for image, uri in written.items()}
+        subjects = [
+            subject.model_copy(update={"images": [uris.get(image, image) for image in subject.images]})
+            for subject in self.request.subjects
+        ]
+        return self.request.model_copy(update={"subjects": subjects}).body()
 
 
 @dataclass(frozen=True)
@@ -76,8 +91,8 @@ class Images:
         self.bucket = bucket
         self._threads = anyio.CapacityLimiter(AT_ONCE)
 
-    async def load(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> Loaded:
-        """The request with every local picture and data URI checked and turned into a data URI.
+    async def load(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> LoadedRequest:
+        """The request with every local picture and data URI found, checked and made ready.
 
         `roots` are the client's folders. No file is opened before the whole request is known to be allowed.
 
@@ -86,13 +101,15 @@ class Images:
         """
         found = await self._in_thread(partial(self._found, request, tuple(roots)))
         pictures = await self._ready(found)
-        uris, warnings = await self._in_thread(partial(_fitted, request, pictures, self.bucket is None))
         subjects = [
-            subject.model_copy(update={"images": [uris.get(image) or unwrapped(image) for image in subject.images]})
+            subject.model_copy(update={"images": [i if i in found else unwrapped(i) for i in subject.images]})
             for subject in request.subjects
         ]
+        request = request.model_copy(update={"subjects": subjects})
+        fitted = await self._in_thread(partial(_fitted, request, pictures, self.bucket is None))
+        warnings = dict.fromkeys(warning for picture in fitted.values() for warning in picture.warnings)
         sent = dict.fromkeys(place.path for place in found.values() if isinstance(place, Place))
-        return Loaded(request.model_copy(update={"subjects": subjects}), warnings, tuple(sent))
+        return LoadedRequest(request, fitted, tuple(warnings), tuple(sent))
 
     async def questions(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> list[Path]:
         """Folders that the user would have to allow for this request, each once. No file is opened."""
@@ -182,25 +199,14 @@ def _picture(place: Place | _Inline) -> Picture:
     return prepare(content, place.name, place.shown)
 
 
-def _fitted(
-    request: ReferenceVideoRequest, pictures: dict[str, Picture], in_body: bool
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The data URIs by the images' texts, and what to warn of. `in_body`: small enough for one request."""
-    images = [image for image, _ in _images(request)]
-    times = Counter(images)
-    subjects = [
-        subject.model_copy(update={"images": ["" if image in pictures else image for image in subject.images]})
-        for subject in request.subjects
-    ]
-    rest = len(json.dumps(request.model_copy(update={"subjects": subjects}).body()))
+def _fitted(request: ReferenceVideoRequest, pictures: dict[str, Picture], in_body: bool) -> dict[str, Picture]:
+    """The pictures by the images' texts; `in_body`: small enough for one request."""
+    no_links = {picture.sha256: "" for picture in pictures.values()}
+    rest = len(json.dumps(LoadedRequest(request, pictures, (), ()).body(no_links)))
     if rest >= BODY_BYTES:
         raise Refused(f"The request has {rest / 1e6:.0f} MB without its pictures.", "20 MB are taken.")
-    fitted = list(pictures.values())
-    if in_body:
-        fitted = fit([(picture, times[image]) for image, picture in pictures.items()], BODY_BYTES - 1 - rest)
-    warnings = [warning for picture in fitted for warning in picture.warnings]
-    uris: dict[str, str] = {}
-    for image in list(pictures):
-        del pictures[image]
-        uris[image] = data_uri(fitted.pop(0))
-    return uris, tuple(dict.fromkeys(warnings))
+    if not in_body:
+        return pictures
+    times = Counter(image for image, _ in _images(request))
+    fitted = fit([(picture, times[image]) for image, picture in pictures.items()], BODY_BYTES - 1 - rest)
+    return dict(zip(pictures, fitted, strict=True))

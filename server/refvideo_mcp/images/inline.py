@@ -1,4 +1,4 @@
-"""Data URIs: read in whatever form they come, written in the one form that the router takes."""
+"""Data URIs, read in whatever form they come."""
 
 import binascii
 import re
@@ -7,9 +7,8 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images.files import MAX_BYTES
-from refvideo_mcp.images.picture import Picture
 
-__all__ = ["content_of", "data_uri"]
+__all__ = ["content_of"]
 
 _HEADER = re.compile(r"data:([^,]{0,200}),", re.IGNORECASE)
 _PIECE = 2**20
@@ -60,11 +59,3 @@ def _from_base64(pieces: Iterable[str]) -> Iterator[bytes]:
             raise ValueError("there is more behind the end")
         left = text[whole:]
     yield binascii.a2b_base64(left + "=" * (-len(left) % 4), strict_mode=True)
-
-
-def data_uri(picture: Picture) -> str:
-    """The picture as a data URI."""
-    encoded = binascii.b2a_base64(picture.content, newline=False)
-    # One copy at a time: this may be 20 MB.
-    encoded = b"data:image/%b;base64,%b" % (picture.kind.encode(), encoded)
-    return encoded.decode("ascii")

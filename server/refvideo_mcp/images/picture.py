@@ -1,10 +1,13 @@
 """One reference picture, decoded to be sure that it is one, and rid of everything but its pixels."""
 
+import binascii
+import hashlib
 import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from refvideo_mcp.errors import Refused, ask_user
@@ -40,6 +43,17 @@ class Picture:
     width: int
     height: int
     warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    def data_uri(self) -> str:
+        """The form in which the router takes it."""
+        # One copy at a time: this may be 20 MB.
+        encoded = binascii.b2a_base64(self.content, newline=False)
+        encoded = b"data:image/%b;base64,%b" % (self.kind.encode(), encoded)
+        return encoded.decode("ascii")
 
 
 def prepare(content: bytes, name: str, shown: str) -> Picture:

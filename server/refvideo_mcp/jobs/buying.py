@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
-
+from refvideo_mcp.images import LoadedRequest
 from refvideo_mcp.jobs.background import Background
 from refvideo_mcp.jobs.callers import Caller, Callers
 from refvideo_mcp.jobs.crew import Crew
@@ -109,11 +108,11 @@ class Buying:
             if on_opened is not None:
                 on_opened(job)
             if not joined:
-                self._background.start_soon(self._remember_references, job.id, prepared)
+                self._background.start_soon(self._remember_references, job.id, prepared.loaded)
                 self._background.start_soon(self._collect)
             await watch.until(lambda: watch.job.state != "submitting", begun + ANSWER_SECONDS)
             answer = bought(watch, self._host)
-            sent = () if joined else prepared.sent
+            sent = () if joined else prepared.loaded.sent
             left = seconds_left(opened.used, self._limits)
             yield Submission(answer, joined, left, in_words(left, self._limits), sent)
             in_time = self._clock.steady() - begun <= DELIVERED_SECONDS
@@ -165,9 +164,8 @@ class Buying:
             found = await self._crew.ask(self._crew.ledger.newest, self._crew.account, LOOKED_THROUGH)
         return [job.at(now) for job in found]
 
-    async def _remember_references(self, job_id: str, prepared: Prepared) -> None:
-        # In a thread: 20 MB of base64 would hold up a ping.
-        pictures = await anyio.to_thread.run_sync(lambda: prepared.pictures)
+    async def _remember_references(self, job_id: str, loaded: LoadedRequest) -> None:
+        pictures = [picture.content for picture in loaded.pictures.values()]
         await self._crew.videos.remember_references(job_id, pictures)
 
     async def _delivered(self, watch: Watch, answer: Job, caller: Caller) -> None:

@@ -1,6 +1,5 @@
 """A call made ready: what is sent, and what is remembered of it — pictures by hash and size, never their bytes."""
 
-import base64
 import hashlib
 import json
 from collections.abc import Sequence
@@ -11,8 +10,8 @@ from urllib.parse import urlsplit
 
 import anyio.to_thread
 
+from refvideo_mcp.images import LoadedRequest, Picture
 from refvideo_mcp.jobs.crew import Crew
-from refvideo_mcp.jobs.pictures import contents
 from refvideo_mcp.ledger import Draft
 from refvideo_mcp.schemas import ReferenceVideoRequest, warnings_for
 
@@ -21,15 +20,10 @@ __all__ = ["Prepared", "draft_of", "prepare"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """The router's body with the pictures in it, the draft for the ledger, and the local files among the pictures."""
+    """The request with its pictures, and the draft for the ledger."""
 
-    body: dict[str, Any]
+    loaded: LoadedRequest
     draft: Draft
-    sent: tuple[Path, ...]
-
-    @property
-    def pictures(self) -> list[bytes]:
-        return contents(self.body)
 
 
 async def prepare(
@@ -47,20 +41,20 @@ async def prepare(
     """
     destination = await crew.permissions.destination(save_to, roots) if save_to else None
     loaded = await crew.images.load(request, roots)
-    body = loaded.request.body()
-    warnings = (*warnings_for(request), *loaded.warnings)
     # Hashing 20 MB would hold up a ping.
     draft = await anyio.to_thread.run_sync(
-        draft_of, crew.account, body, warnings, key, str(destination) if destination else None
+        draft_of, crew.account, loaded, key, str(destination) if destination else None
     )
-    return Prepared(body, draft, loaded.sent)
+    return Prepared(loaded, draft)
 
 
-def draft_of(
-    account: str, body: dict[str, Any], warnings: tuple[str, ...], key: str | None = None, save_to: str | None = None
-) -> Draft:
-    """A draft of the router's body `body`, which holds URLs and data URIs."""
-    digests = [[_digest(image) for image in subject["images"]] for subject in body["subjects"]]
+def draft_of(account: str, loaded: LoadedRequest, key: str | None = None, save_to: str | None = None) -> Draft:
+    """A draft of what is sent."""
+    body = loaded.request.body()
+    warnings = (*warnings_for(loaded.request), *loaded.warnings)
+    digests = [
+        [_digest(image, loaded.pictures.get(image)) for image in subject["images"]] for subject in body["subjects"]
+    ]
     subjects = [subject | {"images": images} for subject, images in zip(body["subjects"], digests, strict=True)]
     request = body | {"subjects": subjects}
     draft = Draft(
@@ -69,10 +63,9 @@ def draft_of(
     return draft if key is None else replace(draft, key=key, key_given=True)
 
 
-def _digest(image: str) -> dict[str, Any]:
-    if image.startswith("data:"):
-        content = base64.b64decode(image.partition(",")[2])
-        return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+def _digest(image: str, picture: Picture | None) -> dict[str, Any]:
+    if picture is not None:
+        return {"sha256": picture.sha256, "bytes": len(picture.content)}
     # The query of a URL may be a secret: it counts, but only by its hash.
     shown = urlsplit(image)._replace(query="", fragment="", netloc=urlsplit(image).netloc.rpartition("@")[2]).geturl()
     return {"url": shown, "sha256": hashlib.sha256(image.encode()).hexdigest()}

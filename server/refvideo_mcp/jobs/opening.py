@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
+import anyio.to_thread
 
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs.callers import Caller, Callers
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import Prepared
-from refvideo_mcp.jobs.pictures import inline, with_links
 from refvideo_mcp.jobs.rules import TWIN_SECONDS, Here, Limits, decide
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
@@ -61,19 +61,20 @@ class Opening:
         Raises:
             Refused: the rules, the ledger, the bucket or the end of this process forbid it; nothing was bought.
         """
-        body, bucket = prepared.body, self._crew.images.bucket
-        uris = inline(body) if bucket is not None else []
-        if not buy or uris:
+        loaded, bucket = prepared.loaded, self._crew.images.bucket
+        if not buy or (bucket is not None and loaded.pictures):
             try:  # nothing is uploaded for a call that is refused anyway, or joins an earlier one
-                return await self._row(prepared.draft, body, caller, buy=False)
+                return await self._row(prepared.draft, caller)
             except _NewJob:
                 if not buy:
                     happened = "The job that this call would have joined is answered by now."
                     raise Refused(happened, "Try again to buy.") from None
-        if bucket is not None and uris:
-            links = await self.in_time(caller.begun, bucket.links(uris), f"Uploading the pictures to {bucket.name}")
-            body = with_links(body, links)
-        return await self._row(prepared.draft, body, caller, buy=True)
+        links = {}
+        if bucket is not None and loaded.pictures:
+            uploads = bucket.links(loaded.pictures.values())
+            links = await self.in_time(caller.begun, uploads, f"Uploading the pictures to {bucket.name}")
+        # In a thread: 20 MB of base64 would hold up a ping.
+        return await self._row(prepared.draft, caller, await anyio.to_thread.run_sync(loaded.body, links))
 
     async def in_time(self, begun: float, work: Awaitable[Done], what: str) -> Done:
         """What `work` brings, within the time of a call that began at `begun`.
@@ -93,7 +94,8 @@ class Opening:
     def _seconds_left(self, begun: float) -> float:
         return begun + ANSWER_SECONDS - self._clock.steady()
 
-    async def _row(self, draft: Draft, body: dict[str, Any], caller: Caller, *, buy: bool) -> Opened:
+    async def _row(self, draft: Draft, caller: Caller, body: dict[str, Any] | None = None) -> Opened:
+        """Without a body, only an earlier job will do."""
         # One at a time, or two identical calls would both join the same earlier job.
         try:
             with anyio.fail_after(max(0.0, self._seconds_left(caller.begun) - LAST_SECONDS)):
@@ -101,7 +103,7 @@ class Opening:
         except TimeoutError:
             raise Refused(*TOO_LATE) from None
         try:
-            opened = await self._opened(draft, body, caller, buy=buy)
+            opened = await self._opened(draft, caller, body)
             self._callers.add(opened.job.id, caller)
             try:  # one that was cancelled meanwhile waits no longer when the next call has its turn
                 await anyio.lowlevel.checkpoint_if_cancelled()
@@ -112,7 +114,7 @@ class Opening:
         finally:
             self.alone.release()
 
-    async def _opened(self, draft: Draft, body: dict[str, Any], caller: Caller, *, buy: bool) -> Opened:
+    async def _opened(self, draft: Draft, caller: Caller, body: dict[str, Any] | None) -> Opened:
         here, now, used = self.here(caller), self._clock.now(), 0
 
         def choose(day: Day) -> Job | Draft:
@@ -128,7 +130,7 @@ class Opening:
             day = here.added_to(day, now)
             chosen = decide(draft, day, now, self._limits, here)
             is_new = isinstance(chosen, Draft)
-            if is_new and not buy:
+            if is_new and body is None:
                 raise _NewJob
             used = day.seconds + (draft.seconds if is_new else 0)
             return chosen
