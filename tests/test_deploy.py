@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,18 @@ from jsonschema import Draft7Validator
 from mcp import Client, StdioServerParameters
 
 import refvideo_mcp.settings
-from command_line import environment
+from command_line import environment, run_in
 from node_tools import node, package
+from pictures import saved, scene
 from programs import needs
 from refvideo_mcp import __version__
+from refvideo_mcp.cli.exit_codes import DONE, FAILED, NOT_OVER, REFUSED, UNCERTAIN
+from refvideo_mcp.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
+SKILL = DEPLOY / "plugin" / "skills" / "reference-video" / "SKILL.md"
+HOSTS = ["claude", "codex", "cursor"]
 
 
 def read(*names: str) -> Any:
@@ -155,3 +161,92 @@ async def test_the_bundle_starts_as_its_manifest_says_and_simulates_until_a_key_
     assert [tool.name for tool in tools.tools] == [tool["name"] for tool in manifest["tools"]]
     assert not listed.is_error
     assert listed.content[0].model_dump()["text"].startswith("[sandbox]")
+
+
+@pytest.mark.parametrize("marketplace", [".claude-plugin/marketplace.json", ".agents/plugins/marketplace.json"])
+def test_a_marketplace_leads_to_the_plugin(marketplace: str) -> None:
+    (plugin,) = read(marketplace)["plugins"]
+    source = plugin["source"] if isinstance(plugin["source"], str) else plugin["source"]["path"]
+    assert (DEPLOY / source).resolve() == DEPLOY / "plugin"
+    assert {read("plugin", f".{host}-plugin", "plugin.json")["name"] for host in HOSTS} == {plugin["name"]}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_plugin_has_the_packages_version_and_the_registrys_words(host: str) -> None:
+    manifest = read("plugin", f".{host}-plugin", "plugin.json")
+    assert (manifest["version"], manifest["description"]) == (__version__, read("server.json")["description"])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_plugin_starts_the_command_and_holds_no_key(host: str) -> None:
+    servers = read("plugin", f".{host}-plugin", "plugin.json")["mcpServers"]
+    if isinstance(servers, str):
+        servers = read("plugin", servers)["mcpServers"]
+    (server,) = servers.values()
+    assert (
+        server["command"] in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    )
+    held = set(server.get("env", {}).values()) | set(server.get("env_vars", []))
+    assert held <= {"${MYROUTER_API_KEY:-sandbox}", "MYROUTER_API_KEY"}
+
+
+def frontmatter() -> dict[str, str]:
+    _, head, _ = SKILL.read_text(encoding="utf-8").split("---\n", 2)
+    return dict(line.split(": ", 1) for line in head.splitlines())
+
+
+def test_the_skill_is_named_as_its_folder_and_says_when_to_use_it() -> None:
+    """By the rules of Agent Skills."""
+    head = frontmatter()
+    assert head.keys() == {"name", "description"}
+    assert head["name"] == SKILL.parent.name
+    assert 0 < len(head["description"]) <= 1024
+
+
+def test_the_skill_names_only_what_there_is() -> None:
+    text = SKILL.read_text(encoding="utf-8")
+    entries = [json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "tool_schemas").glob("*.json")]
+    assert {name for name in re.findall(r"`(\w+)`", text) if name.endswith(("_video", "_videos", "_result"))} == {
+        entry["name"] for entry in entries
+    }
+    assert set(re.findall(r"\b(?:MYROUTER|REFVIDEO)_[A-Z_]+", text)) <= settings()
+    (generate,) = (entry for entry in entries if entry["name"] == "generate_reference_video")
+    fields = generate["inputSchema"]["properties"]
+    used = set(re.findall(r"`(\w+)(?:: [^`]*)?`", text)) & {
+        "prompt",
+        "subjects",
+        "audio",
+        "bgm",
+        "seed",
+        "aspect_ratio",
+    }
+    assert used <= fields.keys()
+    assert len(used) == 6
+    assert f"{fields['duration']['minimum']}-{fields['duration']['maximum']} s" in text
+    assert set(re.findall(r"`(\d+p)`", text)) == set(fields["resolution"]["enum"])
+    states = {
+        state for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for state in re.findall(r"`(\w+)`", row)
+    }
+    (result,) = (entry for entry in entries if entry["name"] == "get_task_result")
+    assert states == set(result["outputSchema"]["properties"]["state"]["enum"]) - {"succeeded"}
+
+
+def test_the_skills_exit_codes_are_the_commands() -> None:
+    told = re.findall(r"(?:Exit code )?(\d): ", SKILL.read_text(encoding="utf-8").split("Exit code ")[1].split("\n")[0])
+    assert [int(code) for code in told] == [DONE, FAILED, REFUSED, NOT_OVER, UNCERTAIN]
+
+
+def test_the_skills_command_makes_a_video(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^refvideo-mcp (generate .*)$", SKILL.read_text(encoding="utf-8"), re.MULTILINE)
+    for name in ("fox", "lantern"):
+        (tmp_path / f"{name}.png").write_bytes(saved(scene(), "PNG"))
+    with Sandbox(seconds=0.5) as router:
+        done = run_in(
+            tmp_path,
+            *shlex.split(line),
+            MYROUTER_BASE_URL=router.url,
+            MYROUTER_API_KEY="local",
+            REFVIDEO_OUTPUT_DIR=str(tmp_path),
+        )
+    assert done.returncode == DONE, done.stderr
+    assert Path(done.stdout.strip()).is_file()
