@@ -172,8 +172,8 @@ async def test_a_link_stays_as_it_was_signed_and_what_is_invisible_in_it_is_writ
 
 def test_a_log_line_moves_no_cursor() -> None:
     program = (
-        "import logging; from refvideo_mcp.logs import configure_logging; from refvideo_mcp.settings import Settings; "
-        r"configure_logging(Settings()); logging.warning('the router said \x1b[2J\u202emoc\x00')"
+        "import logging; from refvideo_mcp.logs import logging_to_stderr; from refvideo_mcp.settings import Settings\n"
+        r"with logging_to_stderr(Settings()): logging.warning('the router said \x1b[2J\u202emoc\x00')"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment(), capture_output=True, check=True, encoding="utf-8"

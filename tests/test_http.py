@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -333,6 +334,28 @@ async def test_a_signal_during_a_post_ends_the_server_when_its_caller_has_the_an
     assert ["Job task-1 is queued." in answer.text for answer in answers] == [True]
     assert (job.state, job.task_id, len(router.posts)) == ("queued", "task-1", 1)
     assert "Traceback" not in stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT or SIGTERM for one process")
+async def test_the_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
+    params = {"name": "generate_reference_video", "arguments": LINKED}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+
+    async with MisbehavingRouter() as router, HttpServer.running(tmp_path, router.url) as server:
+        router.hold = anyio.Event()
+
+        async def submit() -> None:
+            with suppress(httpx2.TransportError):  # the server ends before it answers
+                await knock(server.url, call)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(submit)
+            with anyio.fail_after(30):
+                await router.until(lambda: bool(router.accepted))
+            server.process.terminate()
+            await server.says("ending when the router has answered")
+            server.process.terminate()
+            assert await server.ended() == -signal.SIGTERM
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT or SIGTERM for one process")

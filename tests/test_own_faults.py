@@ -154,7 +154,8 @@ from pathlib import Path
 
 import anyio
 
-from refvideo_mcp import app, http
+from refvideo_mcp import app
+from refvideo_mcp.doors import http
 from refvideo_mcp.settings import Settings
 
 running = app.running

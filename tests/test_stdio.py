@@ -194,10 +194,13 @@ def test_logs_that_nobody_reads_stop_nothing() -> None:
     assert len(said) > 60_000, "more than a pipe holds has to be said, or this shows nothing"
 
 
-LOGS = (
-    "import logging; from refvideo_mcp.logs import configure_logging; from refvideo_mcp.settings import Settings; "
-    "configure_logging(Settings());"
-)
+LOGS = """
+import logging
+from refvideo_mcp.logs import logging_to_stderr
+from refvideo_mcp.settings import Settings
+
+with logging_to_stderr(Settings()):
+    """
 
 
 def test_a_late_reader_is_told_how_much_was_left_out() -> None:

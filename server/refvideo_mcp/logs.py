@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from queue import SimpleQueue
 from threading import Thread
@@ -13,7 +14,7 @@ from threading import Thread
 from refvideo_mcp.errors import is_invisible
 from refvideo_mcp.settings import Settings
 
-__all__ = ["configure_logging", "last_words", "say"]
+__all__ = ["last_words", "logging_to_stderr", "say"]
 
 MOST_WAITING = 1000
 LAST_WORDS_SECONDS = 0.5
@@ -85,16 +86,25 @@ class _Redacting(logging.Formatter):
         return "".join("?" if is_invisible(c) and c not in "\n\t" else c for c in text)
 
 
-def configure_logging(settings: Settings) -> None:
-    """Send every log line to stderr, from `settings.log_level` up."""
+@contextmanager
+def logging_to_stderr(settings: Settings) -> Iterator[None]:
+    """While the block runs, every log line goes to stderr, from `settings.log_level` up."""
     handler = logging.StreamHandler(_stderr())
     handler.setFormatter(_Redacting("" if settings.sandbox else settings.api_key))
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for library in ("httpx2", "httpcore2"):  # they log whole URLs, and presigned links are secrets
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # its lines say that it tries again, but not what
-    if settings.fault:  # an exit would take the tools away, and with them who could say why
-        say(f"refvideo-mcp: {settings.fault}")
+    root = logging.getLogger()
+    before = root.level, root.handlers
+    root.handlers = [handler]
+    root.setLevel(settings.log_level.upper())
+    try:
+        if settings.fault:  # an exit would take the tools away, and with them who could say why
+            say(f"refvideo-mcp: {settings.fault}")
+        yield
+    finally:
+        root.handlers = before[1]
+        root.setLevel(before[0])
 
 
 def say(line: str) -> None:

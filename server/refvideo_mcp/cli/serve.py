@@ -24,11 +24,11 @@ def run(options: argparse.Namespace) -> None:
         raise InvalidCall("--port is for --http.")
     settings = Settings.to_serve(os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http)
     if not options.http:
-        from refvideo_mcp.stdio import serve
+        from refvideo_mcp.doors.stdio import serve
 
         serve(settings)
         return
-    from refvideo_mcp.http import serve as serve_http
+    from refvideo_mcp.doors.http import serve as serve_http
 
     at = HTTP_PORT if options.port is None else options.port
     try:

@@ -1,13 +1,10 @@
 """The HTTP door: stateless Streamable HTTP at /mcp, for programs on this machine only."""
 
-import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -17,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from refvideo_mcp.app import build_server
-from refvideo_mcp.jobs import InFlight
-from refvideo_mcp.logs import configure_logging, say
+from refvideo_mcp.doors.shutdown import PATIENCE_SECONDS, Shutdown
+from refvideo_mcp.logs import logging_to_stderr, say
 from refvideo_mcp.settings import Settings
 from refvideo_mcp.tools import HUNG_UP
 
@@ -29,25 +26,22 @@ __all__ = ["serve"]
 HOST = "127.0.0.1"
 # The router takes 20 MB; a call may bring somewhat more, because its pictures are scaled down.
 BODY_BYTES = 32 * 1024 * 1024
-PATIENCE_SECONDS = 30.0
 RESET_SECONDS = 2.0
 
 
 def serve(settings: Settings, port: int) -> None:
-    """Serve until SIGINT or SIGTERM; then what is under way has 30 s to end. A second Ctrl-C ends at once.
+    """Serve until a signal; then what is under way has 30 s to end.
 
     Raises:
         SystemExit: with 1, after a fault that left nothing to serve with.
         OSError: the port cannot be listened on.
     """
-    configure_logging(settings)
-    with _listener(port) as listener:
-        in_flight = InFlight()
+    shutdown = Shutdown()
+    with logging_to_stderr(settings), _listener(port) as listener:
         # It would end every event stream at the signal, and with it the answers that are on their way.
         AppStatus.enable_automatic_graceful_drain = False
-        app = build_server(settings, in_flight=in_flight).streamable_http_app(
-            stateless_http=True, max_request_body_size=BODY_BYTES, host=HOST
-        )
+        mcp = build_server(settings, in_flight=shutdown.in_flight, leftovers=shutdown.leftovers)
+        app = mcp.streamable_http_app(stateless_http=True, max_request_body_size=BODY_BYTES, host=HOST)
         for route in app.routes:
             if isinstance(route, Route):
                 # A stateless server has nothing to say on a stream that a client opens by GET, only to wait for it.
@@ -61,12 +55,22 @@ def serve(settings: Settings, port: int) -> None:
             log_level=None,
             access_log=False,
         )
-        say(f"refvideo-mcp serves MCP at http://{HOST}:{listener.getsockname()[1]}/mcp (Ctrl-C ends it)")
-        with suppress(KeyboardInterrupt):
-            server = _Server(config, in_flight)
+        server, ended_by = _Server(config), list[int]()
+
+        def end(number: int) -> None:
+            ended_by.append(number)
+            shutdown.begin()
+            shutdown.leave_in(PATIENCE_SECONDS, 128 + number)
+            server.should_exit = True
+
+        with shutdown.on_signal(end):
+            say(f"refvideo-mcp serves MCP at http://{HOST}:{listener.getsockname()[1]}/mcp (Ctrl-C ends it)")
             server.run(sockets=[listener])
-            if server.lifespan.error_occurred:
-                raise SystemExit(1)
+        for number in ended_by:
+            with suppress(KeyboardInterrupt):  # Ctrl-C is how a person ends it
+                signal.raise_signal(number)
+        if server.lifespan.error_occurred:
+            raise SystemExit(1)
 
 
 class _Protocol(H11Protocol):
@@ -108,41 +112,16 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Ends 30 s after the first signal, whatever is still under way."""
-
-    def __init__(self, config: uvicorn.Config, in_flight: InFlight):
-        super().__init__(config)
-        self._in_flight = in_flight
-
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """SIGHUP too: a closed terminal is no reason to lose a job; nohup has its way."""
-        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-        with super().capture_signals():
-            if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
-                yield
-                return
-            before = signal.signal(hangup, self.handle_exit)
-            try:
-                yield
-            finally:
-                signal.signal(hangup, before)
+        """uvicorn's own way hears neither SIGHUP nor a second SIGTERM."""
+        yield
 
     async def on_tick(self, counter: int) -> bool:
         """With the lifespan everything behind the tools is gone: whoever started this can start it again."""
         if self.lifespan.error_occurred:
             self.should_exit = self.force_exit = True
         return await super().on_tick(counter)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if not self.should_exit:
-            self._in_flight.ending = True
-            if self._in_flight.count:
-                say("refvideo-mcp: a job is being submitted; ending when the router has answered.")
-            timer = threading.Timer(PATIENCE_SECONDS, os._exit, [128 + sig])
-            timer.daemon = True
-            timer.start()
-        super().handle_exit(sig, frame)
 
 
 def _listener(port: int) -> socket.socket:

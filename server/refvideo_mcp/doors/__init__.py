@@ -1,0 +1,1 @@
+"""The doors: how callers reach the server, and how its process ends."""
