@@ -432,7 +432,8 @@ async def test_other_characters_are_accepted_without_a_warning(router: FakeRoute
 async def test_ten_minutes_later_the_identical_job_is_accepted_with_a_warning(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
-    router.submissions = [LOST]
+    """Later than its answer was lost, not than it was sent."""
+    router.submissions = [replace(LOST, after=30)]
     async with process(router, ledger) as client:
         key = key_in(await submit(client))
         await clock.sleep(599)
@@ -482,6 +483,18 @@ async def test_the_user_may_release_an_uncertain_job(router: FakeRouter, ledger:
     assert "290 of 300 s of video left" in said(answer), "a released job still counts in the allowance"
     assert told(another_take)["task_id"] == "task-3"
     assert [job["idempotency_key"] for job in told(listed)["jobs"]] == [key]
+
+
+async def test_a_released_job_that_is_still_looked_for_holds_up_no_other(
+    router: FakeRouter, ledger: Path, tmp_path: Path
+) -> None:
+    router.submissions = [Reply(503, {"reason": "SERVICE_NOT_AVAILABLE", "task_id": "task-1"})]
+    router.result = refused(404, "TASK_NOT_FOUND")
+    async with process(router, ledger, elicitation_callback=User(YES), output_dir=tmp_path) as client:
+        await submit(client)
+        answer = await submit(client)
+
+    assert told(answer)["task_id"] == "task-2"
 
 
 @BOTH_ERAS

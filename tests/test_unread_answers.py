@@ -124,6 +124,7 @@ def reads_late_and_its_server_is_killed(window: Window) -> None:
         ("sockets", is_killed, False),
         ("sockets", closes_stdin, False),
         ("sockets", hangs_until_its_server_is_killed, False),
+        ("sockets", reads_and_is_killed, False),
         ("sockets", reads_and_closes_stdin, True),
     ],
 )

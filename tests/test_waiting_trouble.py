@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,8 @@ from mcp_types import CallToolResult
 from fake_router import UNREACHABLE, FakeRouter, Reply, files, process, refused, result, said, submit, told
 from marker import KEY
 from refvideo_mcp.app import build_server
-from refvideo_mcp.jobs import InFlight
+from refvideo_mcp.jobs import Clock, InFlight
+from refvideo_mcp.ledger import Ledger, database
 from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
 
@@ -29,6 +30,18 @@ NO_BALANCE = refused(403, "NOT_ENOUGH_BALANCE")
 def rows(ledger: Path) -> list[tuple[str, str | None]]:
     with closing(sqlite3.connect(ledger)) as database:
         return database.execute("SELECT state, task_id FROM refvideo_jobs ORDER BY opened_at").fetchall()
+
+
+@contextmanager
+def unwritable(ledger: Path) -> Iterator[None]:
+    """The ledger can be read only."""
+    with closing(sqlite3.connect(ledger)) as database:
+        for what in ("INSERT", "UPDATE"):
+            refuse = "BEGIN SELECT RAISE(FAIL, 'no'); END"
+            database.execute(f"CREATE TRIGGER no_{what} BEFORE {what} ON refvideo_jobs {refuse}")
+        yield
+        for what in ("INSERT", "UPDATE"):
+            database.execute(f"DROP TRIGGER no_{what}")
 
 
 @contextmanager
@@ -265,9 +278,9 @@ async def test_a_refusal_that_the_ledger_missed_is_not_forgotten(
     async with process(router, ledger) as client, anyio.create_task_group() as tasks:
         tasks.start_soon(partial(submit, client, idempotency_key=ORDER_KEY))
         await clock.sleep(10)
-        with out_of_order(ledger):
+        with unwritable(ledger):  # what can be read is older
             await clock.sleep(30)
-        answer = await result(client, ORDER_KEY)
+            answer = await result(client, ORDER_KEY)
 
     assert answer.is_error
     assert "ILLEGAL_PROMPT" in said(answer)
@@ -286,6 +299,60 @@ async def test_an_end_that_the_ledger_missed_is_written_though_nobody_asks(
             await clock.sleep(60)
         await clock.sleep(20)
         assert rows(ledger) == [("rejected", None)]
+
+
+async def test_what_the_ledger_missed_while_another_change_waited_for_it_is_written_with_that(
+    router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 2.0)  # real seconds: the ledger is outside of our clock
+    router.clock, router.submissions = Clock(), [Reply(after=0.5)]
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+
+        async def until(is_so: Callable[[], bool]) -> None:
+            with anyio.move_on_after(5):
+                while not is_so():  # noqa: ASYNC110  # neither the router nor the ledger tells us
+                    await anyio.sleep(0.02)
+
+        tasks.start_soon(partial(submit, client, idempotency_key=ORDER_KEY))
+        await until(lambda: bool(router.posts))
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as other_program:
+            other_program.execute("BEGIN IMMEDIATE")
+            await anyio.sleep(1.5)  # the router's answer has been waiting for a second: for one more
+            tasks.start_soon(result, client, ORDER_KEY)  # that the key came back is to be written, too
+            await anyio.sleep(1.4)
+            other_program.execute("ROLLBACK")
+        await until(lambda: rows(ledger)[0][1] is not None)
+        tasks.cancel_scope.cancel()
+    assert [task_id for _, task_id in rows(ledger)] == ["task-1"]
+
+
+async def test_the_end_of_another_programs_job_that_the_ledger_missed_is_written_though_nobody_asks(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 10
+    router.accepted["other"] = 0
+    async with process(router, ledger) as client:
+        await client.call_tool("list_reference_videos", {})
+        with out_of_order(ledger):
+            await result(client, "other")
+        await clock.sleep(20)
+        assert rows(ledger) == [("succeeded", "other")]
+
+
+async def test_a_job_that_was_forgotten_on_purpose_is_not_remembered_by_asking_for_it(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 1
+    async with process(router, ledger) as client:
+        await submit(client)
+        await result(client)
+        await clock.sleep(2 * 24 * 3600)
+        with closing(Ledger(ledger)) as other_program:
+            assert other_program.forget(clock.now()) == 1
+        answer = await result(client)
+
+    assert told(answer)["state"] == "succeeded"
+    assert rows(ledger) == []
 
 
 async def test_a_job_is_followed_though_the_ledger_fails_while_it_is_made(
