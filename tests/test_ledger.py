@@ -102,7 +102,7 @@ def test_words_of_every_script_and_control_characters_survive(ledger: Ledger) ->
 
 
 def test_deciding_sees_the_jobs_of_the_account_and_day_newest_first(ledger: Ledger) -> None:
-    open_job(ledger, NOW - DAY)
+    ended(ledger, NOW - DAY)
     open_job(ledger, NOW - 1, account="bob")
     older = open_job(ledger, NOW - DAY + 1)
     newer = open_job(ledger, NOW - 60)
@@ -114,6 +114,28 @@ def test_deciding_sees_the_jobs_of_the_account_and_day_newest_first(ledger: Ledg
 
     ledger.open(draft(), decide, NOW, NOW + 120)
     assert [job.id for job in seen] == [newer.id, older.id]
+
+
+def test_deciding_sees_of_older_jobs_those_in_doubt_and_those_asked_for(ledger: Ledger) -> None:
+    """A machine that slept for days was shown no doubt before."""
+    doubtful = ended(ledger, NOW - 2 * DAY, state="uncertain", changed_at=NOW - 599)
+    ended(ledger, NOW - 2 * DAY + 1, state="uncertain", changed_at=NOW - 600)
+    asked_for = ended(ledger, NOW - DAY)
+    other = ended(ledger, NOW - DAY - 1)
+    unanswered = open_job(ledger, NOW - 3 * DAY)
+    days: list[Day] = []
+
+    def look(day: Day) -> Draft:
+        days.append(day)
+        assert day.spent() == [(NOW - 3 * DAY, 5), (NOW - 2 * DAY, 5), (NOW - DAY, 5)]
+        assert day.includes([asked_for.id, other.id]) == {asked_for.id}
+        return draft()
+
+    ledger.consider(draft(), look, NOW, [asked_for.id])
+    ledger.open(draft(), look, NOW, NOW + 120, also=[asked_for.id])
+    assert [([job.id for job in day.jobs], day.seconds) for day in days] == [
+        ([asked_for.id, doubtful.id, unanswered.id], 15)
+    ] * 2
 
 
 def test_deciding_sees_jobs_as_they_stand_now(ledger: Ledger) -> None:
@@ -192,7 +214,7 @@ def test_a_key_given_up_names_the_next_job_and_the_row_stays(ledger: Ledger, giv
 
 
 def test_a_key_is_free_again_after_a_day(ledger: Ledger) -> None:
-    open_job(ledger, key="nightly-render-0001")
+    ended(ledger, key="nightly-render-0001")
     seen: list[Job] = []
 
     def decide(day: Day) -> Draft:

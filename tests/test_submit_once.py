@@ -890,6 +890,36 @@ async def test_the_call_repeated_on_waking_is_the_one_that_was_given_up(
     assert answer.is_error if reply.body else told(answer)["task_id"] == "task-1"
 
 
+@pytest.mark.parametrize("waits", [True, False], ids=["its POST is open", "its answer was lost"])
+async def test_what_is_in_doubt_after_a_weekend_asleep_is_not_bought_by_another_window_either(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, waits: bool
+) -> None:
+    router.submissions = [replace(LOST, after=20)]
+    async with process(router, ledger) as client, process(router, ledger) as another:
+        await give_up(clock, 10, lambda: submit(client))
+        clock.set_by += 60 * 3600
+        await clock.sleep(0 if waits else 11)
+        answer = await submit(another)
+
+    assert answer.is_error
+    assert said(answer).startswith(f"An identical job ({key_in(answer)}) was sent minutes ago and its answer was lost")
+    assert len(router.posts) == 1
+
+
+async def test_the_user_may_release_what_was_lost_in_a_weekend_asleep(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """The ledger knows what they said, and of days that this process alone remembers."""
+    router.submissions = [replace(LOST, after=20)]
+    async with process(router, ledger, elicitation_callback=User(YES)) as client:
+        await give_up(clock, 10, lambda: submit(client))
+        clock.set_by += 60 * 3600
+        await clock.sleep(11)
+        answer = await submit(client)
+
+    assert told(answer)["task_id"] == "task-2"
+
+
 @pytest.mark.parametrize("seen_by", ["the call", "a look"])
 async def test_the_ten_minutes_count_from_when_the_doubt_was_first_seen(
     clock: VirtualClock, router: FakeRouter, ledger: Path, seen_by: str

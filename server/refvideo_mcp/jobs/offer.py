@@ -43,4 +43,4 @@ async def offer(
         return Offer(buys, in_words(seconds_left(day.seconds, limits), limits))
 
     with before_buying():
-        return await crew.ask(crew.ledger.consider, draft, decided, now)
+        return await crew.ask(crew.ledger.consider, draft, decided, now, here.kept)

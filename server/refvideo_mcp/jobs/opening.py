@@ -139,7 +139,7 @@ class Opening:
         with before_buying():
             job = await self._crew.ask_within(
                 self._seconds_left(caller.begun) - LAST_SECONDS,
-                lambda seconds: self._crew.ledger.open(draft, choose, now, deadline, seconds),
+                lambda seconds: self._crew.ledger.open(draft, choose, now, deadline, seconds, here.kept),
             )
         if job.id != draft.id:
             watch = self._watches.of(job)

@@ -49,10 +49,14 @@ class Here:
     left: frozenset[str] = frozenset()
     busy: frozenset[str] = frozenset()
 
+    @property
+    def kept(self) -> frozenset[str]:
+        """Ids of jobs that count, however old they are by the clock on the wall."""
+        return self.posting | self.left
+
     def added_to(self, day: Day, now: float) -> Day:
         """The last day as the ledger knows it, with the jobs that it lacks."""
-        kept = self.posting | self.left
-        followed = [job.at(now) for job in self.followed if job.id in kept or now - job.opened_at < DAY_SECONDS]
+        followed = [job.at(now) for job in self.followed if job.id in self.kept or now - job.opened_at < DAY_SECONDS]
         included = day.includes([job.id for job in followed])
         lacking = [job for job in followed if job.id not in included]
         spent = [(job.opened_at, job.seconds) for job in lacking if job.state != "rejected"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Ledger"]
 
 DAY_SECONDS = 24 * 3600.0
+DOUBT_SECONDS = 600.0  # so long at least, whoever decides is shown a job that was first seen uncertain
 # A shorter one may be meant for anything; "job-" begins every key of ours.
 SHORTEST_BEGINNING = 6
 CLOCKS_DIFFER_SECONDS = 60.0
@@ -90,12 +91,14 @@ class Ledger:
         now: float,
         submit_deadline: float,
         within: float = float("inf"),
+        also: Collection[str] = (),
     ) -> Job:
         """Remember a new job before it is sent, or return the one that `decide` finds it to be.
 
-        `decide` gets the account's last 24 hours. It returns a job to join, or the draft to open, or raises to refuse.
-        No other process opens a job of this account in between. A job that is not
-        remembered `within` so many seconds is refused: should its row appear all the same, it becomes `rejected`.
+        `decide` gets the account's last 24 hours, and the older jobs whose ids are in `also`. It returns a job to join,
+        or the draft to open, or raises to refuse. No other process opens a job of this account in between. A job that
+        is not remembered `within` so many seconds is refused: should its row appear all the same, it becomes
+        `rejected`.
         """
         from refvideo_mcp.ledger.schema import jobs
 
@@ -103,7 +106,7 @@ class Ledger:
         new: Job | None = None
         try:
             with self._transaction(draft.account, within=within) as connection:
-                day, lapsed = self._day(connection, draft, now)
+                day, lapsed = self._day(connection, draft, now, also)
                 for job in lapsed:  # seen uncertain for the first time: that stays, though the call be refused
                     connection.execute(jobs.update().where(jobs.c.id == job.id).values(_values(job)))
                 chosen: Job | Draft | Refused
@@ -129,10 +132,12 @@ class Ledger:
         return chosen
 
     @_reads
-    def consider(self, draft: Draft, decide: Callable[[Day], Decision], now: float) -> Decision:
+    def consider(
+        self, draft: Draft, decide: Callable[[Day], Decision], now: float, also: Collection[str] = ()
+    ) -> Decision:
         """What `decide` says of a job that is not opened."""
         with self._transaction(reads=True) as connection:
-            day, _ = self._day(connection, draft, now)
+            day, _ = self._day(connection, draft, now, also)
             return decide(day)
 
     def adopt(self, job: Job) -> Job:
@@ -298,7 +303,7 @@ class Ledger:
             done = connection.execute(jobs.delete().where(jobs.c.opened_at < before, ended))
             return done.rowcount
 
-    def _day(self, connection: "Connection", draft: Draft, now: float) -> tuple[Day, list[Job]]:
+    def _day(self, connection: "Connection", draft: Draft, now: float, also: Collection[str]) -> tuple[Day, list[Job]]:
         """The day of a draft's account, and those of its jobs whose answer is seen to be overdue."""
         from sqlalchemy import func, select, union_all
 
@@ -308,20 +313,28 @@ class Ledger:
         counted = (mine, recent, jobs.c.state != "rejected")
         matter = union_all(
             _ids(mine, recent, jobs.c.state.in_((*OPEN, "uncertain"))),
-            _ids(mine, jobs.c.key == draft.key),
+            _ids(mine, recent, jobs.c.key == draft.key),
             _ids(mine, recent, jobs.c.fingerprint == draft.fingerprint, jobs.c.delivered.is_(False)),
+            # Of whatever day, for a machine may have slept for some.
+            _ids(mine, jobs.c.state == "submitting"),
+            _ids(mine, jobs.c.state == "uncertain", jobs.c.changed_at > now - DOUBT_SECONDS),
+            _ids(mine, jobs.c.id.in_(also)),
         )
-        found = self._select(connection, jobs.c.id.in_(matter), recent)
+        found = self._select(connection, jobs.c.id.in_(matter))
         known = [job.at(now) for job in found]
+        older = [job for job in known if job.opened_at <= now - DAY_SECONDS]
+        spent_before = [(job.opened_at, job.seconds) for job in reversed(older) if job.state != "rejected"]
 
         def spent() -> list[tuple[float, int]]:
             query = select(jobs.c.opened_at, jobs.c.seconds).where(*counted).order_by(jobs.c.opened_at)
-            return [(at, seconds) for at, seconds in connection.execute(query)]
+            return [*spent_before, *((at, seconds) for at, seconds in connection.execute(query))]
 
         def includes(ids: Collection[str]) -> Collection[str]:
-            return set(connection.execute(_ids(jobs.c.id.in_(ids), recent)).scalars()) if ids else set()
+            of_today = connection.execute(_ids(jobs.c.id.in_(ids), recent)).scalars() if ids else ()
+            return {*of_today, *(job.id for job in older if job.id in ids)}
 
         seconds = connection.execute(select(func.coalesce(func.sum(jobs.c.seconds), 0)).where(*counted)).scalar_one()
+        seconds += sum(seconds for _, seconds in spent_before)
         lapsed = [job for before, job in zip(found, known, strict=True) if job is not before]
         return Day(known, int(seconds), spent, includes), lapsed
 
