@@ -21,6 +21,7 @@ from marker import KEY as API_KEY
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import Caller, Clock, opening
+from refvideo_mcp.ledger import Job
 from refvideo_mcp.schemas import GenerateCall
 from refvideo_mcp.settings import Settings
 from refvideo_mcp.tools import spec_tool
@@ -800,6 +801,35 @@ async def test_a_call_cancelled_while_its_job_is_being_remembered_is_sent_all_th
         async with state.jobs.buying.submitted(call, buy=True) as again:
             assert again.joined
     assert (job.state, job.task_id) == ("queued", "task-1")
+    assert len(router.posts) == 1
+
+
+async def test_who_cancels_a_call_while_its_job_is_being_remembered_is_told_which_it_is(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """An interrupted command must not say that nothing was sent."""
+    settings = Settings(api_key=API_KEY, database=ledger)
+    cancelled = anyio.CancelScope()
+    opened: list[Job] = []
+
+    def hung_up() -> bool:
+        """Asked last before the row is written, in the ledger's thread."""
+        anyio.from_thread.run_sync(cancelled.cancel)
+        return False
+
+    async with running(settings, transport=router.transport, clock=clock) as state:
+        with cancelled:
+            async with state.jobs.buying.submitted(
+                GenerateCall.model_validate(CAT),
+                caller=Caller(clock.steady(), hung_up=hung_up),
+                buy=True,
+                on_opened=opened.append,
+            ):
+                pass
+        await clock.sleep(1)
+        newest = await state.jobs.newest(2)
+    assert cancelled.cancelled_caught
+    assert [job.id for job in opened] == [job.id for job in newest]
     assert len(router.posts) == 1
 
 

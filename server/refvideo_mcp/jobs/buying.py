@@ -78,7 +78,7 @@ class Buying:
         caller: Caller | None = None,
         release: bool = False,
         buy: bool,
-        on_opened: Callable[[Job], None] | None = None,
+        on_opened: Callable[[Job], None] = lambda job: None,
     ) -> AsyncIterator[Submission]:
         """Send one job, at most once, and follow it from then on. Answers within 45 s of the call's arrival.
 
@@ -101,12 +101,10 @@ class Buying:
         if release:
             for twin in twins_of(draft, await self._newest(), self._clock.now()):
                 await self._crew.ask(self._crew.ledger.release, twin.id)
-        opened = await self.opening.open(prepared, caller, buy=buy)
+        opened = await self.opening.open(prepared, caller, on_opened, buy=buy)
         job, watch = opened.job, opened.watch
         joined, is_told = job.id != draft.id, False
         try:
-            if on_opened is not None:
-                on_opened(job)
             if not joined:
                 self._background.start_soon(self._remember_references, job.id, prepared.loaded)
                 self._background.start_soon(self._collect)

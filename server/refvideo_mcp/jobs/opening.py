@@ -1,6 +1,6 @@
 """How a call becomes a job of the ledger: one at a time, and with its pictures where the router can get them."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,10 +53,11 @@ class Opening:
         self._callers = callers
         self._watches = watches
 
-    async def open(self, prepared: Prepared, caller: Caller, *, buy: bool) -> Opened:
+    async def open(self, prepared: Prepared, caller: Caller, on_opened: Callable[[Job], None], *, buy: bool) -> Opened:
         """The job of a call: one that it joins or, with `buy`, a new one, whose POST begins now.
 
-        A call cancelled before its job is remembered buys nothing; later, the POST goes on without it.
+        A call cancelled before its job is remembered buys nothing; later, the POST goes on without it. `on_opened` gets
+        the job, though the call be cancelled meanwhile.
 
         Raises:
             Refused: the rules, the ledger, the bucket or the end of this process forbid it; nothing was bought.
@@ -64,7 +65,7 @@ class Opening:
         loaded, bucket = prepared.loaded, self._crew.images.bucket
         if not buy or (bucket is not None and loaded.pictures):
             try:  # nothing is uploaded for a call that is refused anyway, or joins an earlier one
-                return await self._row(prepared.draft, caller)
+                return await self._row(prepared.draft, caller, on_opened)
             except _NewJob:
                 if not buy:
                     happened = "The job that this call would have joined is answered by now."
@@ -74,7 +75,7 @@ class Opening:
             uploads = bucket.links(loaded.pictures.values())
             links = await self.in_time(caller.begun, uploads, f"Uploading the pictures to {bucket.name}")
         # In a thread: 20 MB of base64 would hold up a ping.
-        return await self._row(prepared.draft, caller, await anyio.to_thread.run_sync(loaded.body, links))
+        return await self._row(prepared.draft, caller, on_opened, await anyio.to_thread.run_sync(loaded.body, links))
 
     async def in_time(self, begun: float, work: Awaitable[Done], what: str) -> Done:
         """What `work` brings, within the time of a call that began at `begun`.
@@ -94,7 +95,9 @@ class Opening:
     def _seconds_left(self, begun: float) -> float:
         return begun + ANSWER_SECONDS - self._clock.steady()
 
-    async def _row(self, draft: Draft, caller: Caller, body: dict[str, Any] | None = None) -> Opened:
+    async def _row(
+        self, draft: Draft, caller: Caller, on_opened: Callable[[Job], None], body: dict[str, Any] | None = None
+    ) -> Opened:
         """Without a body, only an earlier job will do."""
         # One at a time, or two identical calls would both join the same earlier job.
         try:
@@ -106,6 +109,7 @@ class Opening:
             opened = await self._opened(draft, caller, body)
             self._callers.add(opened.job.id, caller)
             try:  # one that was cancelled meanwhile waits no longer when the next call has its turn
+                on_opened(opened.job)
                 await anyio.lowlevel.checkpoint_if_cancelled()
             except BaseException:
                 self._callers.remove(opened.job.id, caller, self._clock.steady())
