@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import socket
 import unicodedata
 
 __all__ = ["is_public"]
@@ -32,25 +33,12 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The IP address that a host is, in any spelling that programs accept; None for a name."""
     if ":" in name:
         return ipaddress.IPv6Address(name)
-    parts = name.split(".")
-    if not _NUMBER.fullmatch(parts[-1]):
+    if not _NUMBER.fullmatch(name.rpartition(".")[2]):
         return None
-    # As inet_aton reads it: 1 to 4 decimal, octal or hexadecimal numbers, the last one filling what is left.
-    if len(parts) > 4 or not all(_NUMBER.fullmatch(part) for part in parts):
-        raise ValueError("malformed address")
-    numbers = [_number(part) for part in parts]
-    value = numbers[-1]
-    if value >= 256 ** (5 - len(parts)) or any(number > 255 for number in numbers[:-1]):
-        raise ValueError("malformed address")
-    for place, number in enumerate(numbers[:-1]):
-        value += number << (24 - 8 * place)
-    return ipaddress.IPv4Address(value)
-
-
-def _number(text: str) -> int:
-    if text.startswith("0x"):
-        return int(text[2:] or "0", 16)
-    return int(text, 8 if text.startswith("0") else 10)
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(name))
+    except OSError:
+        raise ValueError("malformed address") from None
 
 
 def _is_private(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
