@@ -44,7 +44,6 @@ class MisbehavingRouter:
         self.polls_until_done: int | None = 1  # None: jobs go on until `finish`
         self.job_answer: Callable[[str], dict[str, object]] = self.usual_answer
         self.video = TINY_VIDEO
-        self.video_tag: str | None = '"1"'  # None: it is served without ranges
         self.video_cuts: list[int] = []  # each next download ends where so many percent of the whole video are over
         self.task_prefix = "task-"
 
@@ -194,7 +193,7 @@ class MisbehavingRouter:
         if request in self.downloads:
             if fault is Fault.NONE:
                 cut = self.video_cuts.pop(0) if self.video_cuts else None
-                fault = faults.part_of(self.video, self.video_tag, request, cut)
+                fault = faults.cut_at(self.video, cut)
             return fault, self.video, "video/mp4"
         scheme, _, key = (request.authorization or "").partition(" ")
         if scheme != "Bearer" or not key or (self.api_key is not None and key != self.api_key):

@@ -277,23 +277,16 @@ async def test_video_has_faults_of_its_own() -> None:
         assert ["authorization" in download.headers for download in router.downloads] == [False, False]
 
 
-async def test_video_is_cut_where_asked_and_its_rest_served_to_who_knows_its_tag() -> None:
-    async with MisbehavingRouter() as router, httpx2.AsyncClient() as client:
-        router.video, url = bytes(range(100)), router.video_url("t")
+async def test_video_is_cut_where_asked() -> None:
+    async with MisbehavingRouter() as router:
+        router.video = bytes(range(100))
         router.video_cuts = [30, 60]
-        for start, end in ((0, 30), (10, 60)):
+        for end in (30, 60):
             async with await Wire.to(router) as wire:
-                wire.writer.write(b"GET /videos/t.mp4 HTTP/1.1\r\nRange: bytes=%d-\r\n\r\n" % start)
+                wire.writer.write(b"GET /videos/t.mp4 HTTP/1.1\r\n\r\n")
                 head, content = await wire.answer()
-            assert f"Content-Length: {100 - start}" in head
-            assert content == router.video[start:end]
-
-        rest = await client.get(url, headers={"Range": "bytes=60-", "If-Range": '"1"'})
-        assert (rest.status_code, rest.content) == (206, router.video[60:])
-        assert rest.headers["content-range"] == "bytes 60-99/100"
-        assert (await client.get(url, headers={"Range": "bytes=100-"})).status_code == 416
-        changed = await client.get(url, headers={"Range": "bytes=60-", "If-Range": '"0"'})
-        assert (changed.status_code, changed.content) == (200, router.video)
+            assert "Content-Length: 100" in head
+            assert content == router.video[:end]
 
 
 async def test_mistake_of_the_router_itself_is_not_silent() -> None:

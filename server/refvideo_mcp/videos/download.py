@@ -1,4 +1,4 @@
-"""The way from a link to a file: resumed where the server can, from the start where it cannot, and never endless."""
+"""The way from a link to a file: tried again from the start, and never endless."""
 
 import logging
 from functools import partial
@@ -41,7 +41,7 @@ def new_client(
     import httpx2
 
     return httpx2.AsyncClient(
-        # Encoded, a file could not be resumed: the bytes we count are not those that were sent.
+        # Encoded, a file is not as long as its host says.
         headers={"User-Agent": f"refvideo-mcp/{__version__}", "Accept-Encoding": "identity"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         timeout=30,
@@ -124,42 +124,25 @@ def _is_foreign(error: Exception) -> bool:
 
 
 async def _attempt(client: "httpx2.AsyncClient", url: str, part: Part, max_mb: int) -> None:
-    headers = {"Range": f"bytes={part.size}-", "If-Range": part.version} if part.size and part.version else {}
-    async with client.stream("GET", url, headers=headers) as response:
-        if response.status_code == 416:
-            part.version = None  # what we have is no beginning of what it has
+    async with client.stream("GET", url) as response:
         _check_status(response)
-        if response.status_code != 206 or not part.size:
-            await anyio.to_thread.run_sync(part.restart)
-            part.version = _version(response)
-        elif not response.headers.get("content-range", "").startswith(f"bytes {part.size}-"):
-            part.version = None  # it answers with another range than asked for: no more ranges
-            raise _Cut("its host sent another part of it than asked for")
-        _check_size(part.size + int(response.headers.get("content-length") or 0), max_mb)
+        await anyio.to_thread.run_sync(part.restart)
+        _check_size(int(response.headers.get("content-length") or 0), max_mb)
         async for chunk in response.aiter_bytes():
             _check_size(part.size + len(chunk), max_mb)
             await anyio.to_thread.run_sync(part.write, chunk)
     if not await anyio.to_thread.run_sync(part.is_whole):
-        part.version = None
         raise _Cut("only a part of it came")
 
 
 def _check_status(response: "httpx2.Response") -> None:
     status = response.status_code
-    if status in (200, 206):
+    if status == 200:
         return
-    if status in (408, 416, 429) or status >= 500:
+    if status in (408, 429) or status >= 500:
         raise _Cut(f"its host answered {status}")
     # What it means, only time tells: a CDN that lags, a filter in the user's network, a link that is dead.
     raise NotReached(f"its host answered {status}", status)
-
-
-def _version(response: "httpx2.Response") -> str | None:
-    """What tells a server which file we have the beginning of; None if it cannot go on from there."""
-    if "content-encoding" in response.headers or response.headers.get("accept-ranges") == "none":
-        return None
-    tag: str | None = response.headers.get("etag")
-    return tag if tag and not tag.startswith("W/") else None  # a weak one means "as good as", not "the same bytes"
 
 
 def _check_size(size: int, max_mb: int) -> None:

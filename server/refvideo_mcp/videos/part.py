@@ -30,13 +30,12 @@ class NotReached(Unavailable):
 class Part:
     """A download on its way into `folder`: under a temporary name beside its destination until it is whole.
 
-    `size` is what was written so far. `version` is the server's word for the file that those bytes are of.
-    `is_checked`: the folder is a checked destination's, and must still be what it was then.
+    `size` is what was written so far. `is_checked`: the folder is a checked destination's, and must still be what it
+    was then.
     """
 
     def __init__(self, folder: Path, *, is_checked: bool = False):
         self.size = 0
-        self.version: str | None = None
         self._folder = folder
         self._is_checked = is_checked
         self._path = folder / f".refvideo-{secrets.token_hex(8)}.part"
@@ -61,7 +60,7 @@ class Part:
         file = self._opened()
         file.seek(0)
         file.truncate()
-        self.size, self.version, self._head = 0, None, b""
+        self.size, self._head = 0, b""
 
     def is_whole(self) -> bool:
         """Whether the file is as long as its own boxes say. A proxy that cuts a video may hide it."""
