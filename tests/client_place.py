@@ -1,6 +1,5 @@
 """Where other clients meet our server: a simulated router, a server over HTTP, and settings for one over stdio."""
 
-import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import httpx2
 from command_line import COMMAND
 from http_server import serving
 from marker import KEY
-from pictures import saved, scene
+from pictures import data_uri, saved, scene
 from refvideo_mcp.sandbox import Sandbox
 
 __all__ = ["ClientPlace"]
@@ -49,8 +48,7 @@ class ClientPlace:
 
     def order(self, prompt: str, *, over_http: bool) -> dict[str, Any]:
         """A short job. Over HTTP the picture comes along, on stdio it lies on the disk."""
-        content = base64.b64encode(self.picture.read_bytes()).decode()
-        image = f"data:image/png;base64,{content}" if over_http else str(self.picture)
+        image = data_uri(self.picture.read_bytes()) if over_http else str(self.picture)
         subjects = [{"id": "hero", "images": [image]}]
         return {"prompt": f"@hero {prompt}", "subjects": subjects, "duration": 1, "resolution": "540p"}
 

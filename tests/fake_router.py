@@ -144,7 +144,7 @@ def process(
 ) -> Client:
     """A client with a server process of its own, as one window of an IDE has it; `database` is the user's ledger."""
     server = build_server(
-        Settings(api_key=KEY, database=database, **settings), transport=router.transport, clock=router.clock
+        Settings(**{"api_key": KEY, "database": database} | settings), transport=router.transport, clock=router.clock
     )
     info = Implementation(name=name, version="1")
     return Client(server, mode=mode, client_info=info, elicitation_callback=elicitation_callback, extensions=extensions)

@@ -1,19 +1,25 @@
-"""Pictures for tests, kind and hostile, made on the spot."""
+"""Pictures and films for tests, kind and hostile, made on the spot."""
 
 import array
+import base64
 import io
 import random
 import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 SECRET = "owner-lives-at-52.5N-13.4E"
 ORIENTATION, GPS, DESCRIPTION = 0x0112, 0x8825, 0x010E
+RED, GREEN, BLUE, GOLD = (200, 30, 40), (40, 160, 60), (30, 60, 200), (230, 180, 40)
+
+Rgb = tuple[int, int, int]
 
 
 def scene(width: int = 320, height: int = 240, mode: str = "RGB") -> Image.Image:
@@ -38,6 +44,27 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def data_uri(picture: bytes, label: str = "image/png") -> str:
+    return f"data:{label};base64,{base64.b64encode(picture).decode()}"
+
+
+def film(file: Path, pictures: Sequence[Image.Image], seconds: int = 5) -> Path:
+    """A video that shows each of the pictures for an equal time, at 24 frames a second."""
+    av = pytest.importorskip("av", reason="the extra `video` is not installed")
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = *pictures[0].size, "yuv420p"
+        total = seconds * 24
+        for number in range(total):
+            container.mux(stream.encode(av.VideoFrame.from_image(pictures[number * len(pictures) // total])))
+        container.mux(stream.encode(None))
+    return file
+
+
+def colours(*three: Rgb, size: tuple[int, int] = (320, 180)) -> list[Image.Image]:
+    return [Image.new("RGB", size, colour) for colour in three]
 
 
 def private_exif(orientation: int = 1) -> Image.Exif:

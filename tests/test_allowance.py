@@ -33,19 +33,6 @@ def at(seconds: float) -> str:
     return f"{datetime.fromtimestamp(EPOCH + seconds, UTC).astimezone():%Y-%m-%d %H:%M %Z}"
 
 
-async def test_every_submission_says_what_is_left(router: FakeRouter, ledger: Path) -> None:
-    async with process(router, ledger) as client:
-        answers = [await submit(client, f"@1 runs lap {lap}", duration=10) for lap in range(3)]
-        repeated = await submit(client, idempotency_key="order-2026-11-23-0007")
-        repeated = await submit(client, idempotency_key="order-2026-11-23-0007")
-
-    left = ["Allowance: 290 of 300 s of video left in these 24 hours.", "280 of 300 s of video left", "270 of 300 s"]
-    for answer, sentence in zip(answers, left, strict=True):
-        assert sentence in said(answer)
-        assert sentence in told(answer)["next_step"]
-    assert "265 of 300 s" in said(repeated), "a job that was joined costs nothing"
-
-
 async def test_the_seconds_of_a_day_are_used_up_to_the_last_one(router: FakeRouter, ledger: Path) -> None:
     async with process(router, ledger, max_seconds_per_day=25) as client:
         for lap in range(2):
@@ -88,16 +75,6 @@ async def test_a_job_that_needs_several_to_leave_the_window_is_told_the_last_of_
 
     assert f"enough is free again at {at(DAY + 3600)};" in said(answer)
     assert f"enough is free again at {at(DAY + 7200)};" in said(too_long)
-
-
-async def test_a_job_longer_than_the_whole_allowance_is_promised_nothing(router: FakeRouter, ledger: Path) -> None:
-    async with process(router, ledger, max_seconds_per_day=4) as client:
-        answer = await submit(client)
-
-    assert said(answer) == (
-        "The allowance of 4 seconds of video in 24 hours leaves 4, and this job takes 5. Nothing was sent or bought. "
-        "Tell the user: the setting REFVIDEO_MAX_SECONDS_PER_DAY raises it."
-    )
 
 
 async def test_the_window_rolls(clock: VirtualClock, router: FakeRouter, ledger: Path) -> None:

@@ -1,6 +1,5 @@
 """Videos from the command line: for people at a terminal, and for scripts."""
 
-import base64
 import hashlib
 import json
 import re
@@ -20,6 +19,7 @@ from a_place import SHORT, Place
 from command_line import run_in, running
 from fake_router import jobs, result, told
 from marker import KEY
+from pictures import data_uri
 from refvideo_mcp.app import build_server
 from refvideo_mcp.sandbox import Sandbox
 from refvideo_mcp.settings import Settings
@@ -43,25 +43,6 @@ def place(tmp_path: Path, clips: Path) -> Iterator[Place]:
 def plays(video: Path) -> bool:
     with av.open(video) as container:
         return sum(1 for _ in container.decode(video=0)) == 24
-
-
-def test_generate_makes_a_video_and_prints_its_path_and_nothing_else_on_stdout(place: Place) -> None:
-    found = place.generate("@hero waves")
-    assert found.returncode == 0, found.stderr
-    video = Path(found.stdout.removesuffix("\n"))
-    assert video.parent == place.folder / "videos"
-    assert plays(video)
-    assert re.search(
-        rf"\* job +{ID}; Allowance: 299 of 300 s of video left|✓ job +{ID}; Allowance: 299 of 300 s of video left",
-        found.stderr,
-    )
-    assert "hero.png, sent to 127.0.0.1" in found.stderr
-    assert "\x1b" not in found.stderr
-    assert place.submits() == 1
-
-    listed = place.run("list")
-    assert (listed.returncode, listed.stderr) == (0, "")
-    assert re.search(rf"^20\d\d-\d\d-\d\d \d\d:\d\d  succeeded   {ID}  @hero waves\n +{video}$", listed.stdout, re.M)
 
 
 def test_json_is_what_the_tools_answer(place: Place) -> None:
@@ -111,7 +92,7 @@ def test_a_dry_run_sends_nothing_and_shows_size_and_hash(place: Place) -> None:
 def test_a_subject_is_an_id_and_pictures_of_every_kind(place: Place) -> None:
     """Commas separate pictures, but not inside a data URI or a link."""
     (place.folder / "me, too.png").write_bytes(place.picture.read_bytes())
-    uri = f"data:image/png;base64,{base64.b64encode(place.picture.read_bytes()).decode()}"
+    uri = data_uri(place.picture.read_bytes())
     values = [
         f"@hero={uri},hero.png",
         "hero=./hero.png",

@@ -84,21 +84,6 @@ def about(question: str, elsewhere: Path) -> dict[str, Any]:
 
 
 @BOTH_ERAS
-async def test_the_user_is_asked_what_it_takes_and_then_it_is_bought(
-    router: FakeRouter, tmp_path: Path, mode: str
-) -> None:
-    user = User()
-    async with process(router, tmp_path / "l.db", mode=mode, elicitation_callback=user, confirm_above=0) as client:
-        first = await submit(client)
-        second = await submit(client, prompt="@1\x1b[2J sings\u202e", duration=10, resolution="1080p")
-    assert user.questions == [
-        'Buy 5 s of video at 720p: "@1 runs"? Allowance: 300 of 300 s of video left in these 24 hours.',
-        'Buy 10 s of video at 1080p: "@1 [2J sings"? Allowance: 295 of 300 s of video left in these 24 hours.',
-    ]
-    assert [told(first)["task_id"], told(second)["task_id"]] == ["task-1", "task-2"]
-
-
-@BOTH_ERAS
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [

@@ -1,7 +1,5 @@
 """The HTTP door: a real server on a real socket, spoken to by the SDK's client in both protocol eras."""
 
-import base64
-import io
 import json
 import re
 import signal
@@ -16,15 +14,12 @@ import anyio
 import httpx2
 import pytest
 from mcp import Client
-from mcp_types import ImageContent, Implementation, TextContent
-from PIL import Image
 
 from command_line import call
 from fake_router import FakeRouter, process, said, told
 from http_server import HttpServer
 from misbehaving_router import MisbehavingRouter
 from refvideo_mcp.ledger import Ledger
-from refvideo_mcp.sandbox import Sandbox
 from virtual_time import VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -63,53 +58,11 @@ def call_of(era: str, arguments: dict[str, Any], capabilities: dict[str, Any]) -
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
 
 
-def picture() -> str:
-    file = io.BytesIO()
-    Image.new("RGB", (300, 300), "teal").save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 async def knock(url: str, body: Any = HELLO, **headers: str) -> httpx2.Response:
     """One POST, as an HTTP program makes it."""
     given = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
     async with httpx2.AsyncClient(timeout=60) as http:
         return await http.post(url, content=json.dumps(body), headers=given | headers)
-
-
-@ERAS
-async def test_a_client_gets_a_video_by_its_link_and_sees_the_progress(tmp_path: Path, era: str) -> None:
-    """Saved on the server too, where its own setting says so; what the client is told names no file there."""
-    seen: list[tuple[float, str | None]] = []
-
-    async def progressed(progress: float, total: float | None, message: str | None) -> None:
-        seen.append((progress, message))
-
-    videos = str(tmp_path / "videos")
-    with Sandbox(seconds=1) as sandbox:
-        async with (
-            HttpServer.running(tmp_path, sandbox.url, REFVIDEO_OUTPUT_DIR=videos) as server,
-            Client(server.url, mode=era, client_info=Implementation(name="a chat", version="1")) as client,
-        ):
-            order = ORDER | {"subjects": [{"images": [picture()]}]}
-            started = await client.call_tool("generate_reference_video", order)
-            task_id = told(started)["task_id"]
-            finished = await client.call_tool("get_task_result", {"task_id": task_id}, progress_callback=progressed)
-            listed = await client.call_tool("list_reference_videos", {})
-            link = told(finished)["videos"][0]["url"]
-            async with httpx2.AsyncClient() as http:
-                video = (await http.get(link)).content
-        (saved,) = (tmp_path / "videos").iterdir()
-
-    assert [progress for progress, _ in seen] == sorted({progress for progress, _ in seen})
-    assert any(message and message.startswith("succeeded") for _, message in seen)
-    assert said(finished).startswith(f"Done: {link} (the link dies about ")
-    assert saved.read_bytes() == video
-    assert {type(block) for block in finished.content} == {TextContent, ImageContent}
-    assert told(finished)["videos"][0].keys() == {"url", "expires_at", "type"}
-    assert "preview" not in told(finished)
-    answers = "".join(answer.model_dump_json() for answer in (started, finished, listed))
-    assert str(tmp_path) not in answers
-    assert saved.name not in answers
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, features
 
 import pictures
-from pictures import SECRET, decoded, noise, private_exif, private_text, saved, scene
+from pictures import SECRET, data_uri, decoded, noise, private_exif, private_text, saved, scene
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import FolderNotAllowed, Images, LoadedRequest
 from refvideo_mcp.images.bare import bare
@@ -52,10 +52,6 @@ def content(loaded: LoadedRequest, place: int = 0) -> tuple[str, bytes]:
     uri = loaded.body()["subjects"][0]["images"][place]
     head, _, text = uri.partition(";base64,")
     return head.removeprefix("data:"), base64.b64decode(text, validate=True)
-
-
-def data_uri(picture: bytes, label: str = "image/png") -> str:
-    return f"data:{label};base64,{base64.b64encode(picture).decode()}"
 
 
 async def test_a_picture_of_the_project_becomes_a_data_uri_byte_for_byte(home: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 import pictures
 from opened import nothing_opened_in, on_open
-from pictures import decoded, noise, saved, scene
+from pictures import data_uri, decoded, noise, saved, scene
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import Images
 from refvideo_mcp.schemas import ReferenceVideoRequest
@@ -73,10 +73,6 @@ async def sentence(*images: str, router_is_local: bool = False) -> str:
     assert text.isprintable()
     assert len(text) < 700
     return text
-
-
-def data_uri(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 class TestPaths:

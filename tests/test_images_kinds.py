@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 
 import pictures
-from pictures import saved, scene
+from pictures import data_uri, saved, scene
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import Images
 from refvideo_mcp.schemas import ReferenceVideoRequest
@@ -132,7 +132,7 @@ async def test_a_file_is_named_as_what_it_is_whatever_it_is_called(tmp_path: Pat
         file = tmp_path / name
         file.write_bytes(content)
         assert await said(tmp_path, str(file)) == f"{file} is {what} Nothing was sent."
-    uri = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    uri = data_uri(content)
     assert await said(tmp_path, uri) == f"The data URI in `subjects[0].images[0]` is {what} Nothing was sent."
 
 

@@ -1,6 +1,5 @@
 """With REFVIDEO_MEDIA_STORE, pictures go to the user's own bucket and the router gets links to them."""
 
-import base64
 import hashlib
 import socket
 import sqlite3
@@ -23,7 +22,7 @@ from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
 
 import s3_server
 from fake_router import LOST, FakeRouter, Reply, process, refused, said, told
-from pictures import SECRET, decoded, noise, private_exif, saved, scene
+from pictures import SECRET, data_uri, decoded, noise, private_exif, saved, scene
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import Clock, opening
 from refvideo_mcp.settings import Settings
@@ -83,10 +82,6 @@ def sent(router: FakeRouter, post: int = -1) -> list[str]:
 def written(ledger: Path) -> bytes:
     """All that the ledger holds, in whatever file."""
     return b"".join(file.read_bytes() for file in ledger.parent.glob(f"{ledger.name}*"))
-
-
-def data_uri(picture: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
 async def test_a_picture_goes_to_the_bucket_and_the_router_gets_a_link_to_it(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-import av
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp_types import TextContent
@@ -27,40 +26,6 @@ ORDER = {"prompt": "@1 hums", "duration": 1, "resolution": "540p", "aspect_ratio
 def on_the_sandbox(folder: Path) -> StdioServerParameters:
     arguments = ["-m", "refvideo_mcp", "serve", "--sandbox", "--output-dir", str(folder / "videos")]
     return StdioServerParameters(command=sys.executable, args=arguments)
-
-
-@pytest.mark.parametrize("era", ["legacy", "2026-07-28"])
-async def test_a_client_gets_a_video_that_plays(tmp_path: Path, era: str) -> None:
-    Image.new("RGB", (300, 300), "teal").save(tmp_path / "bird.png")
-    seen: list[tuple[float, str | None]] = []
-
-    async def progressed(progress: float, total: float | None, message: str | None) -> None:
-        seen.append((progress, message))
-
-    async with Client(on_the_sandbox(tmp_path), mode=era) as client:
-        started = await client.call_tool(
-            "generate_reference_video", ORDER | {"subjects": [{"images": [str(tmp_path / "bird.png")]}]}
-        )
-        assert started.structured_content is not None
-        task_id = started.structured_content["task_id"]
-        finished = await client.call_tool("get_task_result", {"task_id": task_id}, progress_callback=progressed)
-
-    (file,) = (tmp_path / "videos").iterdir()
-    first = finished.content[0]
-    assert isinstance(first, TextContent)
-    assert finished.structured_content is not None
-    seed, preview = finished.structured_content["seed"], finished.structured_content["preview"]
-    assert first.text == (
-        f"[sandbox] Done: the video is saved at {file} (job {task_id}). Seed {seed}. (Preview: {preview}) "
-        "Tell the user where the file is. Say that the video is simulated."
-    )
-    with av.open(str(file)) as video:
-        stream = video.streams.video[0]
-        assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 540, 540)
-        assert sum(1 for _ in video.decode(stream)) == 24
-        assert len(video.streams.audio) == 1
-    assert seen
-    assert [progress for progress, _ in seen] == sorted({progress for progress, _ in seen})
 
 
 async def test_a_sandbox_that_has_forgotten_a_job_says_that_it_forgets(tmp_path: Path) -> None:

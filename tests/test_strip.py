@@ -6,41 +6,23 @@ import os
 import random
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 from PIL import Image
 
+from pictures import BLUE, GOLD, GREEN, RED, Rgb, colours, film
 from refvideo_mcp.videos import Videos
 
 av = pytest.importorskip("av", reason="the extra `video` is not installed")
 
 pytestmark = pytest.mark.anyio
 
-RED, GREEN, BLUE, GOLD = (200, 30, 40), (40, 160, 60), (30, 60, 200), (230, 180, 40)
-Rgb = tuple[int, int, int]
-
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def film(file: Path, pictures: Sequence[Image.Image], seconds: int = 5) -> Path:
-    """A video that shows each of the pictures for an equal time, at 24 frames a second."""
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = *pictures[0].size, "yuv420p"
-        total = seconds * 24
-        for number in range(total):
-            container.mux(stream.encode(av.VideoFrame.from_image(pictures[number * len(pictures) // total])))
-        container.mux(stream.encode(None))
-    return file
-
-
-def colours(*three: Rgb, size: tuple[int, int] = (320, 180)) -> list[Image.Image]:
-    return [Image.new("RGB", size, colour) for colour in three]
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:

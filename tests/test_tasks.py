@@ -7,7 +7,6 @@ import httpx2
 import pytest
 from mcp import Client, MCPError
 from mcp.client.extension import advertise
-from PIL import Image
 
 from fake_router import LOST, NEVER, UNREACHABLE, FakeRouter, Reply, process, refused, said, told
 from http_server import HttpServer
@@ -19,45 +18,6 @@ pytestmark = pytest.mark.anyio
 
 ORDER = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
 GENERATE = "generate_reference_video"
-
-
-async def test_a_call_that_becomes_a_task_ends_in_the_answer_of_the_tool(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    router = FakeRouter(clock, takes=40)
-    Image.new("RGB", (300, 300)).save(tmp_path / "dog.png")
-    order = ORDER | {"prompt": "It waves", "subjects": [{"id": "dog", "images": [str(tmp_path / "dog.png")]}]}
-    takes_tasks = TakesTasks(clock.sleep)
-    client = process(router, tmp_path / "ledger.db", extensions=[takes_tasks], output_dir=tmp_path / "videos")
-    async with clock.passing(), client:
-        finished = await client.call_tool(GENERATE, order)
-        asked = await client.call_tool("get_task_result", {"task_id": "task-1"})
-
-    created, *looks, last = takes_tasks.seen
-    assert created.pop("statusMessage") == (
-        "Job task-1 is queued. A video takes 0.5-5 minutes. Sent to api.myrouter.ai: dog.png. "
-        "Note: The prompt never names `@dog`: a subject that is not named may not appear. "
-        'Call get_task_result with task_id "task-1": it waits. Do not submit again for this video. '
-        "Allowance: 295 of 300 s of video left in these 24 hours."
-    )
-    assert created == {
-        "resultType": "task",
-        "taskId": "task-1",
-        "status": "working",
-        "createdAt": "2027-01-15T08:00:00.000+00:00",
-        "lastUpdatedAt": "2027-01-15T08:00:00.000+00:00",
-        "ttlMs": 86_400_000,
-        "pollIntervalMs": 2000,
-    }
-    assert {look["statusMessage"] for look in looks} <= {"queued", "processing", "succeeded, saving the video"}
-    assert {look["resultType"] for look in (*looks, last)} == {"complete"}
-    assert last["status"] == "completed"
-    assert finished.model_dump(exclude={"meta"}) == asked.model_dump(exclude={"meta"})
-    (file,) = (tmp_path / "videos").iterdir()
-    assert said(finished) == (
-        f"Done: the video is saved at {file} (job task-1). "
-        "Note: The prompt never names `@dog`: a subject that is not named may not appear. Seed 7. "
-        "Tell the user where the file is."
-    )
 
 
 async def call(client: Client) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Waiting costs one poller however many wait, always ends, and never loses a job."""
 
-from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -9,65 +8,14 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client
-from mcp_types import CallToolResult, ResourceLink
+from mcp_types import CallToolResult
 
-from fake_router import LOST, UNREACHABLE, FakeRouter, Reply, files, jobs, process, refused, result, said, submit, told
-from virtual_time import EPOCH, VirtualClock
+from fake_router import UNREACHABLE, FakeRouter, Reply, files, jobs, process, refused, result, said, submit, told
+from virtual_time import VirtualClock
 
 pytestmark = pytest.mark.anyio
 
 BOTH_ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])
-
-
-@BOTH_ERAS
-async def test_one_call_waits_until_the_video_is_on_disk(
-    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path, mode: str
-) -> None:
-    router.takes = 30
-    async with process(router, ledger, mode=mode, name="claude-ai", output_dir=videos) as client:
-        await submit(client)
-        answer = await result(client)
-
-    (name,) = await files(videos)
-    saved_to = str(videos / name)
-    assert (
-        said(answer) == f"Done: the video is saved at {saved_to} (job task-1). Seed 7. Tell the user where the file is."
-    )
-    link = answer.content[1]
-    assert isinstance(link, ResourceLink)
-    assert (link.uri, link.name, link.mime_type) == ((videos / name).as_uri(), name, "video/mp4")
-    (video,) = told(answer)["videos"]
-    assert (video["url"], video["saved_to"]) == ("https://cdn.example/task-1.mp4", saved_to)
-    assert told(answer) == {
-        "task_id": "task-1",
-        "state": "succeeded",
-        "seed": 7,
-        "videos": [video],
-        "next_step": "Tell the user where the file is.",
-    }
-    assert clock.steady() < 45
-
-
-@BOTH_ERAS
-async def test_the_end_of_a_wait_is_no_error_and_says_the_last_state(
-    clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str
-) -> None:
-    router.task = {"progress_percent": 40, "eta": 20}
-    async with process(router, ledger, mode=mode) as client:
-        await submit(client)
-        answer = await result(client)
-
-    assert clock.steady() == 45
-    assert not answer.is_error
-    next_step = 'Call get_task_result with task_id "task-1": it waits. Do not submit again for this video.'
-    assert said(answer) == f"Job task-1 is processing, 40 %. A video takes 0.5-5 minutes. {next_step}"
-    assert told(answer) == {
-        "task_id": "task-1",
-        "state": "processing",
-        "progress_percent": 40,
-        "eta_seconds": 20,
-        "next_step": next_step,
-    }
 
 
 async def test_the_first_look_is_2_seconds_after_submission_and_the_pace_slows_down_to_10(
@@ -376,58 +324,6 @@ async def test_a_wait_is_as_long_as_the_client_allows(
     assert not answer.is_error
 
 
-@BOTH_ERAS
-async def test_a_failed_job_is_an_error_with_its_reason_and_what_to_change(
-    router: FakeRouter, ledger: Path, mode: str
-) -> None:
-    router.takes = 10
-    router.fails = {"task-1": "ILLEGAL_PROMPT", "task-2": "the subject left the picture"}
-    async with process(router, ledger, mode=mode) as client:
-        await submit(client)
-        known = await result(client)
-        asked = len(router.polls)
-        again = await result(client)
-        assert len(router.polls) == asked, "an end is remembered"
-        await submit(client, "@1 leaves")
-        other = await result(client, "task-2")
-
-    assert known.is_error
-    assert said(known) == (
-        'Job task-1 failed: "ILLEGAL_PROMPT". The content rules refused the prompt: reword it, then try again. '
-        "Whether it was billed: see the console of api.myrouter.ai."
-    )
-    assert told(known) == {
-        "task_id": "task-1",
-        "state": "failed",
-        "reason": "ILLEGAL_PROMPT",
-        "next_step": "The content rules refused the prompt: reword it, then try again. "
-        "Whether it was billed: see the console of api.myrouter.ai.",
-    }
-    assert said(again) == said(known)
-    assert other.is_error
-    assert said(other) == (
-        'Job task-2 failed: "the subject left the picture". '
-        "api.myrouter.ai gives no remedy. It may pass by itself; a new try is a new job: ask the user. "
-        "Whether it was billed: see the console of api.myrouter.ai."
-    )
-
-
-async def test_a_restart_goes_on_with_unfinished_jobs_unasked(
-    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
-) -> None:
-    async with process(router, ledger, output_dir=videos) as client:
-        await submit(client)
-        await submit(client, "@1 sleeps")
-    assert await files(videos) == []
-    async with process(router, ledger, output_dir=videos) as client:
-        await clock.sleep(120)
-        saved = await files(videos)
-        listed = await jobs(client)
-
-    assert len(saved) == 2
-    assert sorted(Path(job["saved_to"]).name for job in told(listed)["jobs"]) == saved
-
-
 async def test_whoever_buys_goes_on_with_the_unfinished_jobs_of_processes_that_ended(
     clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
 ) -> None:
@@ -470,42 +366,6 @@ async def test_a_file_that_was_deleted_is_fetched_again_on_demand(
     assert said(again) == said(first)
 
 
-async def test_a_dead_link_is_replaced_on_demand(clock: VirtualClock, router: FakeRouter, ledger: Path) -> None:
-    router.takes = 10
-    async with process(router, ledger) as client:
-        await submit(client)
-        first = await result(client)
-        asked = len(router.polls)
-        alive = await result(client)
-        assert len(router.polls) == asked
-        await clock.sleep(3600)
-        fresh = await result(client)
-
-    assert told(alive) == told(first)
-    assert len(router.polls) == asked + 1
-    expires_at = [datetime.fromisoformat(told(answer)["videos"][0]["expires_at"]) for answer in (first, fresh)]
-    assert (expires_at[1] - expires_at[0]).total_seconds() == 3600
-
-
-@BOTH_ERAS
-async def test_videos_that_finished_while_nobody_looked_are_told_once(
-    clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str
-) -> None:
-    router.takes = 10
-    async with process(router, ledger, mode=mode) as client:
-        await submit(client, "@1 wakes up")
-        await clock.sleep(1)
-        await submit(client, "@1 runs")
-        await clock.sleep(60)
-        first = await submit(client, "@1 sleeps")
-        second = await submit(client, "@1 dreams")
-
-    news = "Since you last looked, 2 more videos finished: task-2, task-1."
-    assert said(first).endswith(news)
-    assert told(first)["next_step"].endswith(news)
-    assert "Since" not in said(second)
-
-
 async def test_a_video_that_is_told_in_the_answer_is_no_news(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
@@ -536,58 +396,6 @@ async def test_a_list_that_leaves_a_finished_video_out_tells_it_as_news(
         "Since you last looked, 1 more video finished: task-1."
     )
     assert "Since" not in said(everything)
-
-
-@BOTH_ERAS
-async def test_the_list_leads_back_to_lost_jobs(
-    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path, mode: str
-) -> None:
-    router.submissions = [Reply(), refused(400, "ILLEGAL_PROMPT"), LOST, Reply()]
-    router.fails = {"task-4": "TASK_FAILED"}
-    router.takes = 10
-    async with process(router, ledger, mode=mode, output_dir=videos) as client:
-        empty = await jobs(client)
-        for prompt in ("@1 runs", "@1 swears", "@1 sleeps", "@1 " + "dreams " * 40):
-            await submit(client, prompt)
-            await clock.sleep(60)
-        answer = await jobs(client)
-        newest = await jobs(client, limit=1)
-        uncertain = await jobs(client, state="uncertain")
-        await jobs(client, limit=999)
-
-    assert said(empty) == "No jobs yet.\nNothing to do."
-    assert told(empty) == {"jobs": [], "next_step": "Nothing to do."}
-    times = [
-        f"{datetime.fromtimestamp(EPOCH + 60 * n, UTC).astimezone().isoformat(timespec='seconds')}" for n in range(4)
-    ]
-    (saved,) = await files(videos)
-    dreams, sleeps, swears, runs = told(answer)["jobs"]
-    assert dreams["prompt"].startswith("@1 dreams dreams")
-    assert dreams["prompt"].endswith("…")
-    assert (dreams["task_id"], dreams["state"], dreams["reason"]) == ("task-4", "failed", "TASK_FAILED")
-    assert (sleeps["state"], "task_id" in sleeps) == ("uncertain", False)
-    assert "may have been accepted and billed" in sleeps["reason"]
-    assert (swears["state"], "ILLEGAL_PROMPT" in swears["reason"]) == ("rejected", True)
-    assert runs == {
-        "task_id": "task-1",
-        "state": "succeeded",
-        "submitted_at": times[0],
-        "prompt": "@1 runs",
-        "saved_to": str(videos / saved),
-    }
-    lines = said(answer).splitlines()
-    assert lines[0] == "The 4 newest jobs:"
-    assert lines[1].startswith(f'{times[3]} failed task-4 "@1 dreams dreams')
-    assert lines[2] == f'{times[2]} uncertain {sleeps["idempotency_key"]} "@1 sleeps": {sleeps["reason"]}'
-    assert lines[3] == (
-        f'{times[1]} rejected {swears["idempotency_key"]} "@1 swears": '
-        'api.myrouter.ai answered 400 ILLEGAL_PROMPT: "trace_id: 0123abcd". Nothing was bought.'
-    )
-    assert lines[4] == f'{times[0]} succeeded task-1 "@1 runs" -> {videos / saved}'
-    assert lines[5] == told(answer)["next_step"]
-    assert lines[5].startswith("get_task_result with a task_id tells what to change about a failed one. A rejected")
-    assert [job["task_id"] for job in told(newest)["jobs"]] == ["task-4"]
-    assert told(uncertain)["jobs"] == [sleeps]
 
 
 async def test_a_submission_that_was_never_answered_is_listed_as_uncertain(
