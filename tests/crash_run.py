@@ -41,6 +41,7 @@ class Call:
 
     prompt: str
     made: int = 0
+    given_up: int = 0
     told: str | None = None
     killed: str = ""  # when, as far as it shows from outside
     moved: bool = False  # the ledger's file was moved away, and with it what was known of earlier calls
@@ -113,10 +114,12 @@ async def cancel_early(user: User, url: str, number: int) -> None:
     call = Call(f"@1 waits, {user.home.name}, round {number}", killed="not at all")
     user.calls.append(call)
     async with StdioServer.running(user.home, url) as server, Client(server.pipes()) as client:
-        with anyio.move_on_after(user.dice.uniform(0, LATEST_CANCEL_SECONDS)):
+        with anyio.move_on_after(user.dice.uniform(0, LATEST_CANCEL_SECONDS)) as patience:
             await make(call, client)
-        if call.told is None:
+        if patience.cancelled_caught:
+            call.given_up += 1
             await make(call, client)
+        assert call.told, call
 
 
 async def make(call: Call, client: Client) -> None:
@@ -149,8 +152,9 @@ async def look_back(user: User, client: Client, stats: Path) -> None:
     else:
         call.killed = "before the POST" if recorded else "before the ledger"
     if call.told is None:
-        with anyio.move_on_after(PATIENCE_SECONDS):
+        with anyio.move_on_after(PATIENCE_SECONDS) as patience:
             await make(call, client)
+        call.given_up += patience.cancelled_caught
 
 
 async def look_for_every_job(user: User, client: Client) -> None:
@@ -197,6 +201,7 @@ def judge(users: list[User], url: str, upstream: Upstream) -> tuple[dict[str, in
             counts["ledgers moved away"] += call.moved
             counts["calls"] += call.made
             counts["repeated calls"] += call.made > 1
+            counts["calls given up"] += call.given_up
             counts["POSTs"] += posts
             counts["accepted"] += len(accepted)
             for task_id in accepted:

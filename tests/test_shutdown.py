@@ -183,8 +183,9 @@ async def test_an_answer_that_comes_after_stdin_closed_is_recorded(tmp_path: Pat
         assert server.process.stdin
         await server.process.stdin.aclose()
         # As the SDK's client does, which kills 2 s later.
-        with anyio.move_on_after(2):
+        with anyio.move_on_after(2) as patience:
             await server.process.wait()
+        assert patience.cancelled_caught
         server.process.terminate()
         assert router.hold
         router.hold.set()
@@ -200,8 +201,9 @@ async def test_a_repeated_call_in_the_next_process_joins_what_the_last_one_was_s
             server.process.kill()
             await server.ended()
         async with StdioServer.running(tmp_path, router.url) as next_one, Client(next_one.pipes()) as client:
-            with anyio.move_on_after(2):
+            with anyio.move_on_after(2) as patience:  # the job of the last one is not answered yet
                 await client.call_tool("generate_reference_video", REQUEST)
+            assert patience.cancelled_caught
             listed = await client.call_tool("list_reference_videos")
 
     assert listed.structured_content

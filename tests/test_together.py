@@ -69,8 +69,9 @@ async def test_500_waits_on_50_tasks_ask_the_router_like_50_and_leave_pings_alon
         assert await wait_for(client, alone) == ["succeeded"] * TASKS
 
         idle, busy = Pings(client), Pings(client)
-        with anyio.move_on_after(1):
+        with anyio.move_on_after(1) as a_second:
             await idle.go_on()
+        assert a_second.cancelled_caught
         async with anyio.create_task_group() as pinging:
             pinging.start_soon(busy.go_on)
             states = await wait_for(client, together * WAITS_EACH)
