@@ -10,9 +10,12 @@ import anyio
 import pytest
 from mcp_types import CallToolResult
 
-from fake_router import LOST, FakeRouter, Reply, process, told
+from fake_router import LOST, FakeRouter, Reply, process, said, told
+from marker import KEY
+from refvideo_mcp.app import running
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger import Draft, Job, Ledger
+from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
 
 pytest_plugins = ["ledger_places"]
@@ -228,3 +231,39 @@ async def test_a_call_repeated_after_the_file_is_gone_buys_nothing_again(
         assert [job["task_id"] for job in told(listed)["jobs"]] == ["task-1"]
     else:
         assert again.is_error
+
+
+@pytest.mark.anyio
+async def test_a_person_can_release_an_uncertain_job_though_its_file_is_gone(file: Path) -> None:
+    clock = VirtualClock()
+    router = FakeRouter(clock, submissions=[LOST])
+    call = {"prompt": "@1 waves", "subjects": [{"images": ["https://example.com/cat.png"]}]}
+    async with clock.passing(), process(router, file) as client:
+        lost = await client.call_tool("generate_reference_video", call)
+        delete_with_logs(file)
+        again = await client.call_tool("generate_reference_video", call)
+        with closing(Ledger(file)) as command:
+            (job,) = command.named(told(lost)["idempotency_key"])
+            command.release(job.id)
+        answer = await client.call_tool("generate_reference_video", call)
+
+    assert job.key in said(again)
+    assert job.state == "uncertain"
+    assert told(answer)["task_id"] == "task-2"
+
+
+@pytest.mark.anyio
+async def test_a_video_can_be_saved_once_more_though_the_file_is_gone(file: Path, tmp_path: Path) -> None:
+    clock = VirtualClock()
+    router = FakeRouter(clock, takes=5)
+    settings = Settings(api_key=KEY, database=file, output_dir=tmp_path / "videos")
+    call = {"prompt": "@1 waves", "subjects": [{"images": ["https://example.com/cat.png"]}]}
+    async with clock.passing():
+        async with process(router, file) as client:
+            await client.call_tool("generate_reference_video", call)
+            await clock.sleep(10)
+        delete_with_logs(file)
+        async with running(settings, transport=router.transport, clock=clock) as state:
+            job = await state.jobs.save("task-1")
+    assert job.saved_to
+    assert await anyio.Path(job.saved_to).is_file()

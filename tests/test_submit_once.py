@@ -21,7 +21,7 @@ from marker import KEY as API_KEY
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import Caller, Clock, opening
-from refvideo_mcp.ledger import Job
+from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.schemas import GenerateCall
 from refvideo_mcp.settings import Settings
 from refvideo_mcp.tools import spec_tool
@@ -207,6 +207,46 @@ async def test_a_process_killed_at_3_seconds_leaves_its_job_to_the_next_one_at_6
         )
         assert once_more.is_error
         assert len(router.posts) == 1
+
+
+async def test_a_submission_left_behind_is_uncertain_after_its_120_seconds_though_the_clock_was_set_back(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=3600)]
+    async with process(router, ledger) as killed, anyio.create_task_group() as tasks:
+        tasks.start_soon(submit, killed)
+        await clock.sleep(6)
+        clock.set_by -= 30 * 24 * 3600
+        async with process(router, ledger) as next_process:
+            again = await submit(next_process)
+            await clock.sleep(120)
+            too_early = await submit(next_process)
+            await clock.sleep(600)
+            answer = await submit(next_process)
+        tasks.cancel_scope.cancel()
+
+    assert told(again)["state"] == "submitting"
+    assert "its answer was lost" in said(too_early)
+    assert told(answer)["task_id"] == "task-2"
+    assert len(told(answer)["warnings"]) == 1
+
+
+async def test_a_released_job_that_is_found_after_all_keeps_its_idempotency_key(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [Reply(after=150)]
+    async with process(router, ledger) as client, process(router, ledger) as another:
+        await submit(client, idempotency_key=KEY)
+        await clock.sleep(80)
+        await result(another, KEY)  # sees that the time is over
+        with closing(Ledger(ledger)) as command:
+            (job,) = command.named(KEY)
+            command.release(job.id)
+        await clock.sleep(30)
+        again = await submit(another, idempotency_key=KEY)
+
+    assert told(again)["task_id"] == "task-1"
+    assert len(router.posts) == 1
 
 
 @BOTH_ERAS

@@ -13,7 +13,7 @@ from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs.callers import Caller, Callers
 from refvideo_mcp.jobs.crew import Crew
 from refvideo_mcp.jobs.draft import Prepared
-from refvideo_mcp.jobs.rules import TWIN_SECONDS, Here, Limits, decide
+from refvideo_mcp.jobs.rules import TWIN_SECONDS, Here, Limits, UncertainTwin, decide
 from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
 from refvideo_mcp.ledger import Day, Draft, Job, before_buying
@@ -140,11 +140,15 @@ class Opening:
             return chosen
 
         deadline = now + SUBMIT_SECONDS
-        with before_buying():
-            job = await self._crew.ask_within(
-                self._seconds_left(caller.begun) - LAST_SECONDS,
-                lambda seconds: self._crew.ledger.open(draft, choose, now, deadline, seconds, here.kept),
-            )
+        try:
+            with before_buying():
+                job = await self._crew.ask_within(
+                    self._seconds_left(caller.begun) - LAST_SECONDS,
+                    lambda seconds: self._crew.ledger.open(draft, choose, now, deadline, seconds, here.kept),
+                )
+        except UncertainTwin as error:
+            await self._watches.write_down(error.twin)  # or nobody could release it
+            raise
         if job.id != draft.id:
             watch = self._watches.of(job)
         else:  # from here on it is sent, whoever hears of it

@@ -1,6 +1,7 @@
 """Follows one job to its end: submits, asks, sees it saved. However many wait for it, the router is asked once."""
 
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -207,10 +208,16 @@ class Watch:
             await self.record.catch_up()
 
     async def _until_submitted(self) -> None:
-        """Another process holds the POST: its answer, or that there will be none, shows in the ledger."""
+        """Another process holds the POST: its answer, or that there will be none, shows in the ledger.
+
+        There will be none when it was watched for as long as it may last, though the clock be set back since.
+        """
+        give_up = self._clock.steady() + self.job.submit_deadline - self.job.opened_at
         while self.job.state == "submitting":
             await self._clock.sleep(LEDGER_POLL_SECONDS)
             await self._reread()
+            if self._clock.steady() > give_up:
+                await self.record.change(lambda job: job.at(math.inf))
 
     async def _see_lapse(self) -> None:
         """The ten minutes in which nothing identical is sent count from when somebody first saw the doubt."""

@@ -40,6 +40,12 @@ class Watches:
         """Ids of jobs whose POST is open in this process."""
         return frozenset(job_id for job_id, watch in self._by_id.items() if watch.posting)
 
+    async def write_down(self, job: Job) -> None:
+        """Put a job that is followed here into the ledger, should that be another by now."""
+        watch = self._by_id.get(job.id)
+        if watch is not None:
+            await watch.record.change(lambda known: known, news=False)
+
     def followed(self) -> list[Job]:
         """The jobs that this process follows, or has followed lately."""
         return [watch.job for watch in self._by_id.values() if watch.record.is_real]

@@ -132,8 +132,8 @@ class Job:
 
     @property
     def holds_key(self) -> bool:
-        """Whether its key still means this job: not once it was rejected, or released by the user."""
-        return self.state != "rejected" and not self.released
+        """Whether its key still means this job: not once it was rejected, nor while it is in doubt and released."""
+        return self.state != "rejected" and not (self.state == "uncertain" and self.released)
 
     @property
     def asked_in_vain(self) -> bool:
