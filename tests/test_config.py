@@ -19,7 +19,7 @@ import refvideo_mcp
 from client_table import rows
 from command_line import call
 from refvideo_mcp import extras
-from refvideo_mcp.cli import installed, main
+from refvideo_mcp.cli import config, main
 from refvideo_mcp.cli.config import CLIENTS
 
 COMMAND = str(Path(sys.executable).parent / "refvideo-mcp")
@@ -295,7 +295,7 @@ def test_an_installation_in_the_cache_of_uv_is_started_by_uvx(tmp_path: Path, mo
     uvx.write_text("")
     uvx.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert installed.server_command() == [COMMAND]
+    assert config.server_command() == [COMMAND]
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "uv" / "archive-v0" / "0a1b"))
     told = tmp_path / "refvideo_mcp-0.1.dist-info" / "direct_url.json"
     told.parent.mkdir()
@@ -307,9 +307,9 @@ def test_an_installation_in_the_cache_of_uv_is_started_by_uvx(tmp_path: Path, mo
         ({"url": "https://me.example/r.git", "vcs_info": git}, "git+https://me.example/r.git@0a1b"),
     ):
         told.write_text(json.dumps(origin))
-        assert installed.server_command() == [str(uvx), "--from", source, "--with", "av", "refvideo-mcp"]
+        assert config.server_command() == [str(uvx), "--from", source, "--with", "av", "refvideo-mcp"]
     told.unlink()  # it came from an index
-    assert installed.server_command() == [COMMAND]
+    assert config.server_command() == [COMMAND]
 
 
 def test_nothing_is_advised_that_goes_by_a_name_in_an_index() -> None:

@@ -21,7 +21,7 @@ from node_tools import node, package
 from pictures import saved, scene
 from programs import needs
 from refvideo_mcp import __version__
-from refvideo_mcp.cli.exit_codes import DONE, FAILED, NOT_OVER, REFUSED, UNCERTAIN
+from refvideo_mcp.cli import DONE, FAILED, NOT_OVER, REFUSED, UNCERTAIN
 from refvideo_mcp.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[1]

@@ -4,20 +4,28 @@ import argparse
 import base64
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
 
-from refvideo_mcp.cli.installed import as_shell_line, server_command
 from refvideo_mcp.errors import InvalidCall
 
-__all__ = ["CLIENTS", "add_options", "run"]
+__all__ = ["CLIENTS", "add_config", "as_shell_line", "server_command"]
 
 NAME = "refvideo"
 KEY = "MYROUTER_API_KEY"
 SANDBOX = "sandbox"
+# uvx keeps what it runs in its cache, which may be emptied at any time.
+_UV_CACHE = re.compile(r"[\\/](archive|environments)-v[0-9]+[\\/]")
 
 
 @dataclass(frozen=True)
@@ -95,12 +103,13 @@ CLIENTS = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("client", metavar="CLIENT", choices=CLIENTS, help=", ".join(CLIENTS))
     parser.add_argument("--open", action="store_true", help="hand the client's link to this system")
+    parser.set_defaults(run=_config)
 
 
-def run(options: argparse.Namespace) -> None:
+def _config(options: argparse.Namespace) -> None:
     """Print the snippet or the command on stdout, and where it goes on stderr."""
     command = server_command()
     if options.open:
@@ -109,6 +118,31 @@ def run(options: argparse.Namespace) -> None:
     sys.stderr.write(_advice(options.client, sys.platform, command))
     sys.stderr.flush()
     print(_snippet(options.client, command))
+
+
+def server_command() -> list[str]:
+    """The command, with an absolute path: the programs that users start from a menu have a short PATH."""
+    if _UV_CACHE.search(sys.prefix) and (uvx := shutil.which("uvx")) and (source := _source()):
+        return [uvx, "--from", source, "--with", "av", "refvideo-mcp"]
+    installed = Path(sysconfig.get_path("scripts"), "refvideo-mcp.exe" if sys.platform == "win32" else "refvideo-mcp")
+    return [str(installed)] if installed.exists() else [sys.executable, "-m", "refvideo_mcp"]
+
+
+def as_shell_line(command: list[str]) -> str:
+    """The command as it is pasted into a terminal of this system."""
+    return subprocess.list2cmdline(command) if sys.platform == "win32" else shlex.join(command)
+
+
+def _source() -> str | None:
+    """Where it was installed from; None where that was an index, in which anybody may own the name."""
+    try:
+        origin = json.loads(distribution("refvideo-mcp").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return None
+    url, repository = origin.get("url", ""), origin.get("vcs_info")
+    if repository:
+        return f"{repository['vcs']}+{url}@{repository['commit_id']}"
+    return url2pathname(urlsplit(url).path) if url.startswith("file:") else url or None
 
 
 def _advice(client: str, platform: str, command: list[str]) -> str:

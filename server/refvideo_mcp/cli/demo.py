@@ -7,30 +7,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refvideo_mcp.cli.failed import Failed
-from refvideo_mcp.cli.installed import as_shell_line, server_command
+from refvideo_mcp.cli.config import as_shell_line, server_command
 from refvideo_mcp.errors import InvalidCall, clean
 from refvideo_mcp.extras import how_to_install
 from refvideo_mcp.paths import is_broad, is_drive, real
 
 if TYPE_CHECKING:
-    from refvideo_mcp.cli.screen import Screen
+    from refvideo_mcp.cli.console import Console
 
-__all__ = ["add_options", "run"]
+__all__ = ["Failed", "add_demo"]
 
 PROMPT = "@fox follows @lantern home, slow dolly in"
 # With this seed the clip's accents are the colours of the two drawings.
 ORDER = {"duration": 5, "resolution": "720p", "bgm": True, "seed": 33311}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+class Failed(Exception):
+    """Why it cannot go on; its text is what the person at the terminal reads."""
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", help="what happens; name the subjects as @id")
     parser.add_argument("--image", metavar="ID=PATH", action="append", help="a reference picture; repeat for more")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("refvideo-demo"), help="default: %(default)s")
     parser.add_argument("--crash", action="store_true", help="kill the server half-way and show that nothing is lost")
+    parser.set_defaults(run=_demo)
 
 
-def run(options: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> int:
     """Make one video and show it. Without any image, two pictures are drawn.
 
     Raises:
@@ -52,29 +56,29 @@ def _told(problem: str) -> int:
 
 def _show(prompt: str | None, images: list[str], out: Path, *, crash: bool) -> None:
     # What takes long to import is imported here and below: Ctrl-C is quiet meanwhile, too.
-    from refvideo_mcp.cli.screen import Screen, shown
+    from refvideo_mcp.cli.console import Console, shown
 
     subjects = _own_subjects(images)
     if not prompt:
         prompt = f"{' and '.join(f'@{i}' for i in subjects)} look around, slow dolly in" if subjects else PROMPT
-    screen = Screen(sys.stdout, len("generate_reference_video"))
-    screen.line("refvideo-mcp demo", "bold", "  Pictures become a video. Simulated router: nothing is paid.")
-    screen.line()
+    console = Console(sys.stdout, len("generate_reference_video"))
+    console.line("refvideo-mcp demo", "bold", "  Pictures become a video. Simulated router: nothing is paid.")
+    console.line()
     out = out.expanduser().absolute()
     out.mkdir(parents=True, exist_ok=True)
     subjects = subjects or _drawn_subjects(out)
-    screen.done("pictures", ", ".join(shown(picture) for views in subjects.values() for picture in views))
+    console.done("pictures", ", ".join(shown(picture) for views in subjects.values() for picture in views))
     order = {"prompt": prompt, "subjects": [{"id": i, "images": views} for i, views in subjects.items()], **ORDER}
     local = [Path(view) for views in subjects.values() for view in views if not view.startswith(("https:", "http:"))]
     folders = list(dict.fromkeys(real(picture).parent for picture in local))
-    video = _make_video(order, folders, out, screen, crash=crash)
-    screen.line()
-    screen.line(f"  {shown(str(video))}", f"bold link {video.as_uri()}")
+    video = _make_video(order, folders, out, console, crash=crash)
+    console.line()
+    console.line(f"  {shown(str(video))}", f"bold link {video.as_uri()}")
     for fact in _facts(video):
-        screen.line(f"  {fact}")
-    screen.line()
+        console.line(f"  {fact}")
+    console.line()
     for line, style in _to_your_assistant(next(iter(subjects.values()))[0]):
-        screen.line(line, style)
+        console.line(line, style)
 
 
 def _to_your_assistant(picture: str) -> Iterator[tuple[str, str]]:
@@ -123,15 +127,15 @@ def _drawn_subjects(out: Path) -> dict[str, list[str]]:
     return {subject: [str(save_picture(subject, out))] for subject in PICTURES}
 
 
-def _make_video(order: dict[str, Any], folders: list[Path], out: Path, screen: "Screen", *, crash: bool) -> Path:
+def _make_video(order: dict[str, Any], folders: list[Path], out: Path, console: "Console", *, crash: bool) -> Path:
     import anyio
     from mcp import MCPError
 
-    from refvideo_mcp.cli.talk import talk, talk_through_a_crash
+    from refvideo_mcp.cli.demo_client import talk, talk_through_a_crash
 
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         try:
-            return anyio.run(talk_through_a_crash if crash else talk, order, folders, out, screen, log)
+            return anyio.run(talk_through_a_crash if crash else talk, order, folders, out, console, log)
         except (MCPError, BaseExceptionGroup) as error:
             match _first(error):
                 case MCPError() as cause:
@@ -163,8 +167,8 @@ def _facts(video: Path) -> list[str]:
         return [facts, f"For MP4: {how_to_install('av')}"]
     import av
 
-    from refvideo_mcp.cli.screen import shown
-    from refvideo_mcp.cli.talk import preview_of
+    from refvideo_mcp.cli.console import shown
+    from refvideo_mcp.cli.demo_client import preview_of
 
     with av.open(video) as container:
         stream = container.streams.video[0]

@@ -7,14 +7,15 @@ from pathlib import Path
 from refvideo_mcp.errors import InvalidCall
 from refvideo_mcp.settings import Settings
 
-__all__ = ["add_options", "entries", "run"]
+__all__ = ["add_schemas", "entries"]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_schemas(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", metavar="DIR", type=Path, help="write one JSON file per tool instead")
+    parser.set_defaults(run=_schemas)
 
 
-def run(options: argparse.Namespace) -> None:
+def _schemas(options: argparse.Namespace) -> None:
     """Print every entry, or write one file per tool into the folder and remove those of tools that are gone.
 
     Raises:

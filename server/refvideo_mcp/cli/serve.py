@@ -1,25 +1,26 @@
-"""`refvideo-mcp serve`, and `refvideo-mcp` alone."""
+"""`refvideo-mcp serve`, which `refvideo-mcp` alone is too, and `refvideo-mcp sandbox`."""
 
 import argparse
 import os
 
-from refvideo_mcp.cli.options import port
+from refvideo_mcp.cli.options import number, port
 from refvideo_mcp.errors import InvalidCall, Refused
 from refvideo_mcp.settings import Settings
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_sandbox", "add_serve"]
 
 HTTP_PORT = 8766
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sandbox", action="store_true", help="simulate the router in this process; nothing is paid")
     parser.add_argument("--output-dir", metavar="DIR", help="where finished videos go; 'off' = do not save")
     parser.add_argument("--http", action="store_true", help="serve Streamable HTTP instead, to this machine only")
     parser.add_argument("--port", type=port, help=f"port of --http (default {HTTP_PORT}); 0 takes a free one")
+    parser.set_defaults(run=_serve)
 
 
-def run(options: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace) -> None:
     if options.port is not None and not options.http:
         raise InvalidCall("--port is for --http.")
     settings = Settings.to_serve(os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http)
@@ -35,3 +36,25 @@ def run(options: argparse.Namespace) -> None:
         serve_http(settings, at)
     except OSError as error:
         raise Refused(f"127.0.0.1:{at} cannot be listened on: {error.strerror}.", "Choose another --port.") from error
+
+
+def add_sandbox(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=port, default=8765, help="port to listen on (default %(default)s)")
+    parser.add_argument(
+        "--seconds", type=number(0, 3600), default=8.0, help="how long a job takes (default %(default)s)"
+    )
+    parser.set_defaults(run=_sandbox)
+
+
+def _sandbox(options: argparse.Namespace) -> None:
+    from refvideo_mcp.sandbox import serve
+
+    try:
+        options.host.encode("idna")  # what cannot be written so is a TypeError further down
+        serve(options.host, options.port, seconds=options.seconds)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "that is no host"
+        raise InvalidCall(
+            f"{options.host}:{options.port} cannot be listened on: {reason}.", "Choose another --port or --host."
+        ) from error

@@ -1,4 +1,4 @@
-"""`refvideo-mcp release`: the user, and only the user, lets an uncertain job be sent again."""
+"""`refvideo-mcp release` and `forget`: what only people do with the ledger."""
 
 import argparse
 import os
@@ -6,18 +6,22 @@ import sys
 import time
 from datetime import datetime
 
+from refvideo_mcp.cli.options import number
 from refvideo_mcp.errors import InvalidCall, Refused, clean
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.settings import Settings
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_forget", "add_release"]
+
+DAY_SECONDS = 24 * 3600.0
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_release(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key", metavar="KEY", help="the job, as the error or the list names it")
+    parser.set_defaults(run=_release)
 
 
-def run(options: argparse.Namespace) -> None:
+def _release(options: argparse.Namespace) -> None:
     """Let an uncertain job be sent again, if the person at the terminal says so.
 
     Raises:
@@ -57,3 +61,21 @@ def _confirmed(job: Job) -> bool:
     except (EOFError, KeyboardInterrupt):
         print()
         return False
+
+
+def add_forget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--older-than", metavar="DAYS", type=number(0), required=True, help="age in days, at least 1")
+    parser.set_defaults(run=_forget)
+
+
+def _forget(options: argparse.Namespace) -> None:
+    """Remove ended jobs older than `--older-than` days. What was saved on disk stays."""
+    days: float = options.older_than
+    if days < 1:
+        raise InvalidCall("--older-than must be at least 1: the last day counts for the allowance.")
+    ledger = Ledger(Settings.read(os.environ).database)
+    try:
+        count = ledger.forget(time.time() - days * DAY_SECONDS)
+    finally:
+        ledger.close()
+    print(f"Forgot {count} job{'' if count == 1 else 's'}. Saved videos stay where they are.")

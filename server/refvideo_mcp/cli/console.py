@@ -1,17 +1,21 @@
-"""What a command shows while it works: a live bar on a terminal, plain lines elsewhere."""
+"""What a command shows while it works, and asks: a live bar on a terminal, plain lines elsewhere."""
 
 import io
 import re
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
+import rich.console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-__all__ = ["Screen", "shown"]
+from refvideo_mcp.errors import Refused
+
+__all__ = ["Console", "agreed", "shown"]
 
 
 def shown(path: str) -> str:
@@ -22,7 +26,7 @@ def shown(path: str) -> str:
         return path
 
 
-class Screen:
+class Console:
     """Tells what happens, step by step, on `stream`; `width` is that of the longest step's name."""
 
     def __init__(self, stream: TextIO, width: int) -> None:
@@ -30,7 +34,7 @@ class Screen:
             # A prompt may hold letters that this terminal cannot write.
             stream.reconfigure(errors="replace")
         # Not rich's own idea of a terminal: FORCE_COLOR would move the cursor about in a log file.
-        self._console = Console(file=stream, force_terminal=stream.isatty(), highlight=False)
+        self._console = rich.console.Console(file=stream, force_terminal=stream.isatty(), highlight=False)
         self.is_terminal = self._console.is_terminal
         self._is_live = self.is_terminal and not self._console.is_dumb_terminal
         self._writes_symbols = self._console.encoding.startswith("utf")
@@ -92,3 +96,23 @@ class Screen:
         for text, style in zip(parts[::2], [*parts[1::2], ""], strict=False):
             line.append(text, style)
         self._console.print(line, soft_wrap=True)
+
+
+def agreed(question: str) -> bool:
+    """Whether the person at the terminal says yes; False where there is nobody to ask.
+
+    Raises:
+        Refused: they said no.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the event loop hears nothing meanwhile
+    try:
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        said = sys.stdin.readline().strip().lower()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if said not in ("y", "yes"):
+        raise Refused("You said no: nothing was sent or bought.")
+    return True

@@ -18,8 +18,8 @@ from mcp.client.stdio import stdio_client
 from mcp_types import CallToolResult, Implementation
 
 from refvideo_mcp import __version__
-from refvideo_mcp.cli.failed import Failed
-from refvideo_mcp.cli.screen import Screen
+from refvideo_mcp.cli.console import Console
+from refvideo_mcp.cli.demo import Failed
 from refvideo_mcp.errors import clean
 from refvideo_mcp.sandbox import Sandbox
 
@@ -38,19 +38,19 @@ TELLING_ITS_PID = (
 )
 
 
-async def talk(order: dict[str, Any], folders: Sequence[Path], out: Path, screen: Screen, log: TextIO) -> Path:
+async def talk(order: dict[str, Any], folders: Sequence[Path], out: Path, console: Console, log: TextIO) -> Path:
     """Start the server on its own sandbox, call both tools, and return where the video is.
 
     Pictures may come from `folders`: whoever named one on the command line allowed it.
     """
     arguments = ["serve", "--sandbox", "--output-dir", str(out)]
-    async with _server(arguments, _allowing(folders), screen, log) as client:
-        job = await _submitted(client, order, screen)
-        return await _waited(client, job, screen)
+    async with _server(arguments, _allowing(folders), console, log) as client:
+        job = await _submitted(client, order, console)
+        return await _waited(client, job, console)
 
 
 async def talk_through_a_crash(
-    order: dict[str, Any], folders: Sequence[Path], out: Path, screen: Screen, log: TextIO
+    order: dict[str, Any], folders: Sequence[Path], out: Path, console: Console, log: TextIO
 ) -> Path:
     """The same, but the server is killed once the job is bought, and the next one knows nothing but its ledger."""
     with Sandbox() as sandbox, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -65,18 +65,18 @@ async def talk_through_a_crash(
         }
         arguments, pid_file = ["serve", "--output-dir", str(out)], state / "pid"
         with suppress(MCPError):  # of a server that is gone
-            async with _server(arguments, settings, screen, log, pid_file) as client:
-                await _submitted(client, order, screen)
+            async with _server(arguments, settings, console, log, pid_file) as client:
+                await _submitted(client, order, console)
                 pid = int(pid_file.read_text())
                 os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-                screen.done("kill -9", f"{pid}: the server is gone, the agent has lost the task id")
-        async with _server(arguments, settings, screen, log) as client:
+                console.done("kill -9", f"{pid}: the server is gone, the agent has lost the task id")
+        async with _server(arguments, settings, console, log) as client:
             found = _answer(await client.call_tool("list_reference_videos", {"limit": 1}))["jobs"][0]
-            screen.done("list_reference_videos", f"the ledger knows it: {found['task_id']}")
-            video = await _waited(client, found, screen)
+            console.done("list_reference_videos", f"the ledger knows it: {found['task_id']}")
+            video = await _waited(client, found, console)
         async with httpx2.AsyncClient(trust_env=False) as http:  # the sandbox is here: no proxy
             counted = (await http.get(f"{sandbox.url}/sandbox/stats")).json()
-        screen.done("the sandbox counted", f"POSTs: {counted['submits']}, jobs: {counted['accepted']}")
+        console.done("the sandbox counted", f"POSTs: {counted['submits']}, jobs: {counted['accepted']}")
         return video
 
 
@@ -91,7 +91,7 @@ def preview_of(video: Path) -> Path:
 
 @asynccontextmanager
 async def _server(
-    arguments: list[str], settings: dict[str, str], screen: Screen, log: TextIO, pid_file: Path | None = None
+    arguments: list[str], settings: dict[str, str], console: Console, log: TextIO, pid_file: Path | None = None
 ) -> AsyncIterator[Client]:
     """The real server as a child process, connected to as a user's client would."""
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -103,22 +103,22 @@ async def _server(
         client_info=Implementation(name="refvideo-mcp demo", version=__version__),
     )
     async with AsyncExitStack() as stack:
-        with screen.waiting("server"):
+        with console.waiting("server"):
             await stack.enter_async_context(client)
-        screen.done("server", f"refvideo-mcp {' '.join(arguments[:-2])}, MCP {client.protocol_version}")
+        console.done("server", f"refvideo-mcp {' '.join(arguments[:-2])}, MCP {client.protocol_version}")
         yield client
 
 
-async def _submitted(client: Client, order: dict[str, Any], screen: Screen) -> dict[str, Any]:
-    with screen.waiting("generate_reference_video"):
+async def _submitted(client: Client, order: dict[str, Any], console: Console) -> dict[str, Any]:
+    with console.waiting("generate_reference_video"):
         job = _answer(await client.call_tool("generate_reference_video", order))
-    screen.done("generate_reference_video", f'"{clean(order["prompt"], 100)}"')
+    console.done("generate_reference_video", f'"{clean(order["prompt"], 100)}"')
     return job
 
 
-async def _waited(client: Client, job: dict[str, Any], screen: Screen) -> Path:
+async def _waited(client: Client, job: dict[str, Any], console: Console) -> Path:
     started = time.monotonic()
-    with screen.waiting("get_task_result") as show:
+    with console.waiting("get_task_result") as show:
 
         async def on_progress(progress: float, total: float | None, message: str | None) -> None:
             show(message or f"{progress:.0f} s")
@@ -131,7 +131,7 @@ async def _waited(client: Client, job: dict[str, Any], screen: Screen) -> Path:
             result = await client.call_tool("get_task_result", question, progress_callback=on_progress)
             job = _answer(result)
             done = job["state"] == "succeeded"
-    screen.done("get_task_result", f"succeeded after {time.monotonic() - started:.0f} s")
+    console.done("get_task_result", f"succeeded after {time.monotonic() - started:.0f} s")
     saved = job["videos"][0].get("saved_to")
     if saved is None:
         raise Failed(f"the video could not be saved: {job['next_step']}")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from refvideo_mcp.cli.exit_codes import DONE, FAILED, NOT_OVER
-from refvideo_mcp.cli.screen import Screen
+from refvideo_mcp.cli import DONE, FAILED, NOT_OVER
+from refvideo_mcp.cli.console import Console
 from refvideo_mcp.errors import RefvideoError
 from refvideo_mcp.jobs import (
     age_of,
@@ -38,7 +38,7 @@ class Outcome:
     result: str = ""
 
 
-def print_job(job: Job, screen: Screen, *, as_json: bool, sign: str, notes: bool = True) -> int:
+def print_job(job: Job, console: Console, *, as_json: bool, sign: str, notes: bool = True) -> int:
     """Say what became of the job, its result alone on stdout and last; the exit code that says the same.
 
     `notes`: the warnings were not told before.
@@ -49,16 +49,16 @@ def print_job(job: Job, screen: Screen, *, as_json: bool, sign: str, notes: bool
     if as_json:
         print_json(answer_of(job, sign + outcome.next_step))
         return outcome.code
-    tell = {DONE: screen.done, FAILED: screen.failed, NOT_OVER: screen.noted}[outcome.code]
+    tell = {DONE: console.done, FAILED: console.failed, NOT_OVER: console.noted}[outcome.code]
     tell("video", sign + outcome.happened)
     for note in job.warnings if notes else ():
-        screen.noted("note", note)
+        console.noted("note", note)
     if job.seed is not None:
-        screen.done("seed", str(job.seed))
+        console.done("seed", str(job.seed))
     if job.preview:
-        screen.done("preview", job.preview)
+        console.done("preview", job.preview)
     if not outcome.result or outcome.code != DONE:
-        screen.line(f"refvideo-mcp: {outcome.next_step}")
+        console.line(f"refvideo-mcp: {outcome.next_step}")
     if outcome.result:
         _print_line(outcome.result)
     return outcome.code

@@ -1,0 +1,399 @@
+"""`refvideo-mcp generate`, `result`, `list` and `save`: a job made, waited for, found again and fetched again."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import anyio
+
+from refvideo_mcp.app import running
+from refvideo_mcp.cli import DONE, INTERRUPTED
+from refvideo_mcp.cli.console import Console, agreed
+from refvideo_mcp.cli.options import add_json_option, add_spec_options, given, subjects_of
+from refvideo_mcp.cli.results import print_error, print_job, print_json
+from refvideo_mcp.doors.shutdown import BEING_SUBMITTED, Shutdown
+from refvideo_mcp.errors import Refused, RefvideoError, clean
+from refvideo_mcp.images.spellings import kind_of
+from refvideo_mcp.jobs import (
+    Jobs,
+    Submission,
+    about_buying,
+    about_pictures,
+    about_saving,
+    about_twin,
+    answers_of,
+    is_lost,
+    opened,
+    progress_message,
+    row_note,
+)
+from refvideo_mcp.ledger import OPEN, Draft, Job
+from refvideo_mcp.logs import logging_to_stderr
+from refvideo_mcp.paths import NoPath, meant, unwrapped
+from refvideo_mcp.schemas import GenerateCall, ListCall, ResultCall, read_arguments
+from refvideo_mcp.settings import Settings
+
+__all__ = ["add_generate", "add_list", "add_result", "add_save"]
+
+Result = TypeVar("Result")
+
+STEPS_WIDTH = len("pictures")
+# As long as a job is followed.
+LONGEST_WAIT_SECONDS = 2 * 3600.0
+
+WRITTEN = {
+    "subjects": (
+        "--subject",
+        {
+            "metavar": "ID=PICTURE[,PICTURE]",
+            "action": "append",
+            "help": "a person or thing and its pictures: paths, URLs, data URIs; repeat it for more",
+        },
+    ),
+    "save_to": ("--save-to", {"metavar": "PATH", "help": "a folder or .mp4 path for the video"}),
+}
+
+INDENT = " " * 18
+SHORTEST_PROMPT = 30
+LONGEST = 300
+LONGEST_PATH = 4096
+
+
+def add_generate(parser: argparse.ArgumentParser) -> None:
+    add_spec_options(parser, GenerateCall, WRITTEN)
+    parser.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    parser.add_argument("--no-wait", action="store_true", help="only start the job")
+    parser.add_argument("--yes", action="store_true", help="buy it without the question that REFVIDEO_CONFIRM asks")
+    add_json_option(parser)
+    parser.set_defaults(run=_generate)
+
+
+def _generate(options: argparse.Namespace) -> int:
+    """Make the video and show where it is."""
+    call = _call(options)
+    settings = _read_settings(needs_memory=options.no_wait)
+    sign = "[sandbox] " if settings.sandbox else ""
+    console = Console(sys.stderr, STEPS_WIDTH)
+    known: list[Job] = []
+    if settings.sandbox:
+        console.noted("sandbox", "a simulated router in this process: nothing is paid")
+
+    async def draft(jobs: Jobs) -> Draft:
+        await _ask_about_folders(jobs, call)
+        return (await jobs.buying.draft(call, save_to=call.save_to)).draft
+
+    async def generate(jobs: Jobs) -> Job:
+        await _ask_about_folders(jobs, call)
+        twin = await about_twin(jobs, call)
+        release = twin is not None and agreed(twin)
+        buy = await _may_buy(jobs, call, above=settings.confirm_above, released=release, yes=options.yes)
+        job = await _submitted(jobs, call, console, known, release=release, buy=buy)
+        return job if options.no_wait else await _wait(jobs, job.handle, console)
+
+    if options.dry_run:
+        _print_draft(_run_with_jobs(settings, draft), console, as_json=options.json)
+        return DONE
+    try:
+        job = _run_with_jobs(settings, generate)
+    except KeyboardInterrupt:
+        print_error(_interrupted(known, sign), as_json=options.json)
+        return INTERRUPTED
+    code = print_job(job, console, as_json=options.json, sign=sign, notes=False)
+    return DONE if options.no_wait and job.task_id else code
+
+
+def add_result(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task_id", metavar="ID", help="the job's task id, or its key while it has none")
+    parser.add_argument("--no-wait", action="store_true", help="just look")
+    add_json_option(parser)
+    parser.set_defaults(run=_result)
+
+
+def _result(options: argparse.Namespace) -> int:
+    """Wait for the job and show what became of it."""
+    settings = _read_settings(needs_memory=True)
+    handle = read_arguments(ResultCall, {"task_id": options.task_id}).task_id
+    console = Console(sys.stderr, STEPS_WIDTH)
+    try:
+        job = _run_with_jobs(settings, partial(_wait, handle=handle, console=console, just_look=options.no_wait))
+    except KeyboardInterrupt:
+        way_back = f"the job goes on. To come back: refvideo-mcp result {handle}"
+        print_error(RefvideoError("Interrupted:", way_back, task_id=handle), as_json=options.json)
+        return INTERRUPTED
+    return print_job(job, console, as_json=options.json, sign="")
+
+
+def add_list(parser: argparse.ArgumentParser) -> None:
+    add_spec_options(parser, ListCall, {})
+    add_json_option(parser)
+    parser.set_defaults(run=_list)
+
+
+def _list(options: argparse.Namespace) -> None:
+    """Print the jobs, newest first; what is longer than one line comes on the next."""
+    settings = _read_settings(needs_memory=True)
+    call = read_arguments(ListCall, given(options, ListCall))
+
+    async def newest(jobs: Jobs) -> list[Job]:
+        return await jobs.newest(call.limit, [call.state] if call.state else [])
+
+    found = _run_with_jobs(settings, newest)
+    if options.json:
+        print_json(answers_of(found, _next_step(found, filtered=call.state is not None)))
+    elif found:
+        _print_list(found, Console(sys.stdout, 0))
+    else:
+        print("No jobs yet." if call.state is None else f"No job is {call.state}.")
+
+
+def add_save(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task_id", metavar="ID", help="the job's task id")
+    parser.add_argument("--to", "--save-to", metavar="PATH", help="a folder or .mp4 path; no file is ever written over")
+    add_json_option(parser)
+    parser.set_defaults(run=_save)
+
+
+def _save(options: argparse.Namespace) -> int:
+    """Ask for a fresh link, and save what it leads to in a new file."""
+    settings = _read_settings(needs_memory=True)
+    handle = read_arguments(ResultCall, {"task_id": options.task_id}).task_id
+    to = _from_here(options.to) if options.to else None
+    console = Console(sys.stderr, STEPS_WIDTH)
+
+    async def save(jobs: Jobs) -> Job:
+        if to:
+            await _ask_about_saving(jobs, to)
+        with console.waiting("video") as show:
+            show("saving")
+            return await jobs.save(handle, to)
+
+    return print_job(_run_with_jobs(settings, save), console, as_json=options.json, sign="")
+
+
+def _read_settings(*, needs_memory: bool) -> Settings:
+    """`needs_memory`: the command is of use only for jobs of other commands.
+
+    Raises:
+        Refused: there is no key, or only a sandbox that would forget.
+    """
+    settings = Settings.read(os.environ)
+    if not settings.api_key:
+        raise Refused(
+            "MYROUTER_API_KEY is not set.", "Set it to your router's key, or to sandbox: that simulates the router."
+        )
+    if settings.sandbox and needs_memory:
+        raise Refused(
+            "MYROUTER_API_KEY=sandbox simulates the router inside one command, and forgets its jobs when that ends.",
+            "To come back to jobs, run refvideo-mcp sandbox, which says what to set.",
+        )
+    return settings
+
+
+def _run_with_jobs(settings: Settings, work: Callable[[Jobs], Awaitable[Result]]) -> Result:
+    """Run `work` on the account's jobs. A POST on its way is waited for, 30 s at most, or until a second Ctrl-C.
+
+    Raises:
+        RefvideoError: as `work` does.
+        KeyboardInterrupt: Ctrl-C, or another signal that ends a process.
+    """
+    shutdown = Shutdown()
+    in_flight = shutdown.in_flight
+    ended: list[Result | RefvideoError | KeyboardInterrupt] = []
+
+    async def run() -> None:
+        scope, loop = anyio.CancelScope(), asyncio.get_running_loop()
+
+        def interrupt() -> None:
+            scope.cancel()  # before whoever waits is told to end, or the wait would end with what it has so far
+            in_flight.ending = True
+
+        with shutdown.on_signal(lambda _: loop.call_soon_threadsafe(interrupt)):
+            async with running(settings, in_flight=in_flight) as state:
+                with scope:  # inside which shields hold
+                    try:
+                        result = await work(state.jobs)
+                        if not scope.cancel_called:  # else it is what a wait that was broken off had so far
+                            ended.append(result)
+                    except (RefvideoError, KeyboardInterrupt) as error:
+                        ended.append(error)  # raised here, it would come out in a group of the jobs' own task group
+                if not ended and in_flight.count:
+                    sys.stderr.write(
+                        f"{BEING_SUBMITTED}\nCtrl-C again ends now; refvideo-mcp list then shows what became of it.\n"
+                    )
+
+    with logging_to_stderr(settings):
+        anyio.run(run)
+    if not ended:
+        raise KeyboardInterrupt
+    if isinstance(ended[0], RefvideoError | KeyboardInterrupt):
+        raise ended[0]
+    return ended[0]
+
+
+async def _ask_about_folders(jobs: Jobs, call: GenerateCall) -> None:
+    """Ask before pictures leave a folder, or a video is put into one, that the person has not allowed.
+
+    Raises:
+        Refused: they said no.
+    """
+    pictures = await about_pictures(jobs, call)
+    if pictures is not None and agreed(pictures.text):
+        await pictures.allow()
+    if call.save_to:
+        await _ask_about_saving(jobs, call.save_to)
+
+
+async def _ask_about_saving(jobs: Jobs, place: str) -> None:
+    saving = await about_saving(jobs, place)
+    if saving is not None and agreed(saving.text):
+        await saving.allow()
+
+
+async def _may_buy(jobs: Jobs, call: GenerateCall, *, above: int | None, released: bool, yes: bool) -> bool:
+    """Whether a new job may be bought; False where the call only joins one. `yes` was said beforehand.
+
+    Raises:
+        Refused: they said no, or there is nobody to ask.
+    """
+    question = await about_buying(jobs, call, above=above, released=released)
+    if question.text and not yes and not agreed(question.text):
+        raise Refused(
+            "REFVIDEO_CONFIRM asks before a video is bought, and here is no terminal to ask on.",
+            "Nothing was sent or bought. --yes says yes beforehand.",
+        )
+    return question.buys
+
+
+def _call(options: argparse.Namespace) -> GenerateCall:
+    """The request, with relative paths from the folder where the person is."""
+    arguments = given(options, GenerateCall)
+    if options.subjects:
+        arguments["subjects"] = subjects_of(options.subjects)
+    call = read_arguments(GenerateCall, arguments, {name: option for name, (option, _) in WRITTEN.items()})
+    subjects = [s.model_copy(update={"images": [_from_here(image) for image in s.images]}) for s in call.subjects]
+    return call.model_copy(update={"subjects": subjects, "save_to": _from_here(call.save_to) if call.save_to else None})
+
+
+def _from_here(source: str) -> str:
+    """A picture or place as it was typed, a relative path from the folder where the person is."""
+    if kind_of(unwrapped(source)) != "path":
+        return source
+    try:
+        text = meant(source)
+    except NoPath:
+        return source  # where it is read, it is refused
+    if text.startswith("~"):
+        return text
+    return os.path.join(os.getcwd(), text)  # noqa: PTH109, PTH118  # pathlib would tidy what the checks should see
+
+
+async def _submitted(
+    jobs: Jobs, call: GenerateCall, console: Console, known: list[Job], *, release: bool, buy: bool
+) -> Job:
+    """The job once the router has it. `known` gets it before it is sent, and again with its task id."""
+    with console.waiting("job") as show:
+
+        def on_opened(job: Job) -> None:
+            known.append(job)
+            show("submitting")
+
+        show("reading pictures")
+        submitted = jobs.buying.submitted(
+            call, key=call.idempotency_key, save_to=call.save_to, release=release, buy=buy, on_opened=on_opened
+        )
+        async with submitted as done:
+            known.append(done.job)
+    _print_submission(done, jobs.buying.pictures_go_to, console)
+    return done.job
+
+
+async def _wait(jobs: Jobs, handle: str, console: Console, *, just_look: bool = False) -> Job:
+    """Wait until the job has ended and its video is saved, and show how it gets on.
+
+    Raises:
+        RefvideoError: as `Jobs.wait` does.
+    """
+    with console.waiting("video") as show:
+
+        async def on_progress(job: Job, _: float) -> None:
+            show(progress_message(job))
+
+        return await jobs.wait(handle, 0 if just_look else LONGEST_WAIT_SECONDS, on_progress)
+
+
+def _print_submission(done: Submission, sent_to: str, console: Console) -> None:
+    if done.sent:
+        console.done("pictures", f"{', '.join(clean(path.name, 60) for path in done.sent)}, sent to {sent_to}")
+    left = f"; {done.allowance.rstrip('.')}" if done.allowance else ""
+    joined = ", which an identical call had started: nothing new was bought" if done.joined else ""
+    console.done("job", f"{done.job.handle}{joined}{left}")
+    for warning in done.job.warnings:
+        console.noted("note", warning)
+
+
+def _print_draft(draft: Draft, console: Console, *, as_json: bool) -> None:
+    """The request on stdout, as it would be sent, but with each picture's size and hash in its place."""
+    if as_json:
+        print(json.dumps({"request": draft.request, "warnings": list(draft.warnings)}, indent=2))
+        return
+    print(json.dumps(draft.request, indent=2), flush=True)
+    for warning in draft.warnings:
+        console.noted("note", warning)
+    console.noted("dry run", "nothing was sent")
+
+
+def _interrupted(known: list[Job], sign: str) -> RefvideoError:
+    if not known:
+        way_back = "nothing was sent."
+    elif sign:
+        way_back = "the simulated job ended with this command."
+    elif known[-1].task_id:
+        way_back = f"the job goes on. To come back: refvideo-mcp result {known[-1].handle}"
+    else:
+        way_back = f"the job was being submitted. What became of it: refvideo-mcp result {known[-1].handle}"
+    error = RefvideoError(f"{sign}Interrupted:", way_back)
+    error.job = known[-1] if known else None
+    return error
+
+
+def _print_list(jobs: Sequence[Job], console: Console) -> None:
+    width = max(len(job.handle) for job in jobs)
+    # On a terminal that is too narrow for the prompt it has a line of its own; a program gets one line per job.
+    room = console.columns - len(_start("", "", "", width)) if console.is_terminal else LONGEST
+    beside = room >= SHORTEST_PROMPT
+    console.line(_start("time", "state", "id", width), "dim", "prompt" if beside else "", "dim")
+    for job in jobs:
+        start = _start(f"{opened(job):%Y-%m-%d %H:%M}", job.state, job.handle, width)
+        prompt = clean(job.prompt or "", LONGEST)
+        console.line(start if beside else start.rstrip(), "", clean(prompt, room) if beside else "", "dim")
+        if not beside and prompt:
+            _print_below(console, prompt)
+        if job.saved_to:
+            console.line(f"{INDENT}{clean(job.saved_to, LONGEST_PATH)}")
+        elif note := row_note(job):
+            _print_below(console, note)
+
+
+def _start(time: str, state: str, handle: str, width: int) -> str:
+    return f"{time:<16}  {state:<10}  {handle:<{width}}  "
+
+
+def _print_below(console: Console, text: str) -> None:
+    """Words, broken between them where a terminal would break them anywhere."""
+    width = max(SHORTEST_PROMPT, console.columns - len(INDENT)) if console.is_terminal else LONGEST
+    for line in textwrap.wrap(text, width, break_on_hyphens=False):
+        console.line(f"{INDENT}{line}", "dim")
+
+
+def _next_step(jobs: Sequence[Job], *, filtered: bool) -> str:
+    if not jobs:
+        return "refvideo-mcp list shows the others." if filtered else "Nothing to do."
+    if any(job.state in OPEN or (job.state == "succeeded" and not job.saved_to and not is_lost(job)) for job in jobs):
+        return "refvideo-mcp result ID waits for a job and saves its video."
+    return "refvideo-mcp result ID tells more about a job."
