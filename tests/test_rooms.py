@@ -51,6 +51,7 @@ ROOMS: dict[str, set[str]] = {
 # What a room may import beyond that, and why.
 ALSO = {
     ("tools", "ledger"): "a job's row, which `jobs` hands out, is what answers are made of",
+    ("player", "tools"): "the address of its page, which tools name",
     ("tasks", "tools"): "a finished task holds the tools' own answer",
     ("doors", "jobs"): "a door that closes waits for the POSTs in flight",
     ("doors", "tools"): "it tells them when a caller hung up",

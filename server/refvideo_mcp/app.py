@@ -14,7 +14,7 @@ from refvideo_mcp import __version__
 from refvideo_mcp.images import Bucket, Grants, Images
 from refvideo_mcp.jobs import Caller, Clock, Crew, InFlight, Jobs, Limits, Permissions
 from refvideo_mcp.ledger import Ledger
-from refvideo_mcp.player import ADDRESS, hide_from_others, player
+from refvideo_mcp.player import hide_from_others, player
 from refvideo_mcp.prompts import build_prompts
 from refvideo_mcp.router import Router, Timeouts
 from refvideo_mcp.settings import Settings, is_loopback
@@ -150,7 +150,7 @@ def build_server(
         title="Reference to video",
         instructions=INSTRUCTIONS,
         version=__version__,
-        tools=list(build_tools(ADDRESS)),
+        tools=list(build_tools()),
         extensions=[Tasks(JobTasks()), player(_media_hosts(settings))],
         middleware=[hide_from_others],
         cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_KEEP_MS)},  # private: a list may depend on the client

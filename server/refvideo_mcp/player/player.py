@@ -7,10 +7,9 @@ from mcp.server.apps import Apps, ResourceCsp, ResourcePermissions, client_suppo
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
 from refvideo_mcp.player.page import page
+from refvideo_mcp.tools import PLAYER
 
-__all__ = ["ADDRESS", "for_apps_only", "hide_from_others", "player"]
-
-ADDRESS = "ui://refvideo/player.html"
+__all__ = ["for_apps_only", "hide_from_others", "player"]
 
 
 def player(media_hosts: Sequence[str] = ()) -> Apps:
@@ -21,7 +20,7 @@ def player(media_hosts: Sequence[str] = ()) -> Apps:
     csp = ResourceCsp(resource_domains=list(media_hosts)) if media_hosts else None
     apps = Apps()
     apps.add_html_resource(
-        ADDRESS,
+        PLAYER,
         page(),
         name="player",
         title="Video player",

@@ -4,13 +4,14 @@ import base64
 from typing import Annotated
 
 from mcp.server.apps import client_supports_apps
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
 
 from refvideo_mcp.errors import clean
 from refvideo_mcp.jobs import failure, is_lost, loss
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.schemas import PieceCall, VideoPiece
-from refvideo_mcp.tools.state import JOB_FACTS, Ctx, state_of
+from refvideo_mcp.tools.spec_tool import spec_tool
+from refvideo_mcp.tools.state import JOB_FACTS, PLAYER, Ctx, state_of
 
 __all__ = ["is_asked_by_player", "read_video_piece", "with_facts"]
 
@@ -41,6 +42,12 @@ def _told(job: Job) -> str:
     return ""
 
 
+@spec_tool(
+    "Read a piece of a video",
+    "For the player: a piece of a finished job's saved video.",
+    ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
+    ui={"resourceUri": PLAYER, "visibility": ["app"]},
+)
 async def read_video_piece(call: PieceCall, ctx: Ctx) -> Annotated[CallToolResult, VideoPiece]:
     piece = await state_of(ctx).jobs.piece(call.task_id, call.offset)
     answer = VideoPiece(data=base64.b64encode(piece.content).decode(), size=piece.size, type=piece.type)

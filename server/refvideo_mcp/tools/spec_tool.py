@@ -4,7 +4,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import anyio
 from mcp import MCPError
@@ -13,7 +13,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from refvideo_mcp.errors import Refused, RefvideoError, clean
 from refvideo_mcp.jobs import Caller, answer_of
@@ -22,7 +22,7 @@ from refvideo_mcp.schemas import SpecModel, portable_schema, read_arguments
 from refvideo_mcp.tools.answers import in_words, without_paths
 from refvideo_mcp.tools.state import JOB_FACTS, Ctx, caller_of, state_of
 
-__all__ = ["SpecTool", "caller", "last_question"]
+__all__ = ["SpecTool", "caller", "last_question", "spec_tool"]
 
 QUESTION_SECONDS = 40.0
 UNASKED = "Nothing was sent or bought. Tell the user; do not call again unless they ask for it."
@@ -69,25 +69,6 @@ class SpecTool(Tool):
 
     spec: type[SpecModel]
 
-    @classmethod
-    def build(
-        cls,
-        fn: Callable[..., Any],
-        spec: type[SpecModel],
-        answer: type[BaseModel],
-        description: str,
-        title: str,
-        annotations: ToolAnnotations,
-        meta: dict[str, Any] | None = None,
-    ) -> "SpecTool":
-        """A tool for `async def fn(call: spec, ctx: Context) -> Annotated[CallToolResult, answer]`."""
-        tool = Tool.from_function(fn, description=description, title=title, annotations=annotations, meta=meta)
-        fields = {name: getattr(tool, name) for name in Tool.model_fields}  # `model_dump` leaves the function out
-        fields["fn"] = _after_questions(fn)
-        fields["parameters"] = portable_schema(spec)
-        fields["fn_metadata"].output_schema = portable_schema(answer)
-        return cls(**fields, spec=spec)
-
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
         try:
             call = read_arguments(self.spec, arguments)
@@ -113,6 +94,33 @@ class SpecTool(Tool):
         except MCPError as error:  # the client's own answer to a question
             happened = f"The client failed at a question of this call ({clean(error.message, 100)})."
             return _spoken(Refused(happened, UNASKED), context)
+
+
+def spec_tool(
+    title: str, description: str, annotations: ToolAnnotations, ui: dict[str, Any] | None = None
+) -> Callable[[Callable[..., Any]], Callable[[], SpecTool]]:
+    """Make a tool of `async def f(call: SpecModel, …, ctx: Ctx) -> Annotated[CallToolResult, Answer]`: `f()` builds it.
+
+    `ui` is what MCP Apps read of it.
+    """
+
+    def declared(function: Callable[..., Any]) -> Callable[[], SpecTool]:
+        def build() -> SpecTool:
+            types = get_type_hints(function, include_extras=True)
+            spec, (_, answer) = types["call"], get_args(types["return"])
+            meta = {"ui": ui} if ui else None
+            tool = Tool.from_function(
+                function, description=description, title=title, annotations=annotations, meta=meta
+            )
+            fields = {name: getattr(tool, name) for name in Tool.model_fields}  # `model_dump` leaves the function out
+            fields["fn"] = _after_questions(function)
+            fields["parameters"] = portable_schema(spec)
+            fields["fn_metadata"].output_schema = portable_schema(answer)
+            return SpecTool(**fields, spec=spec)
+
+        return build
+
+    return declared
 
 
 def _spoken(error: RefvideoError, ctx: Ctx) -> CallToolResult:

@@ -8,12 +8,12 @@ from mcp.server.mcpserver import Context
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import Caller, Clock, Jobs
 
-__all__ = ["HUNG_UP", "JOB_FACTS", "Ctx", "ServerState", "caller_of", "state_of"]
+__all__ = ["HUNG_UP", "JOB_FACTS", "PLAYER", "Ctx", "ServerState", "caller_of", "state_of"]
 
 # Where a door puts into a request's scope a function that says whether its connection was closed meanwhile.
 HUNG_UP = "refvideo.hung_up"
-
-
+# The page that shows a job.
+PLAYER = "ui://refvideo/player.html"
 # Where in a result's `_meta` the player finds what it cannot know otherwise.
 JOB_FACTS = "refvideo/job"
 

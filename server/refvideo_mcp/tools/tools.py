@@ -1,9 +1,9 @@
-"""What the tools do: arguments in, jobs asked, answers out."""
+"""The tools: arguments in, jobs asked, answers out."""
 
 from dataclasses import replace
 from typing import Annotated
 
-from mcp_types import CallToolResult
+from mcp_types import CallToolResult, ToolAnnotations
 
 from refvideo_mcp.errors import clean
 from refvideo_mcp.jobs import progress_message
@@ -12,8 +12,8 @@ from refvideo_mcp.schemas import GenerateCall, JobAnswer, JobList, ListCall, Res
 from refvideo_mcp.tools.answers import NOTHING_ELSE, Around, job_list, job_result, news, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
 from refvideo_mcp.tools.questions import Buying, Roots, Twin, agreed, folders_of, may_buy
-from refvideo_mcp.tools.spec_tool import caller
-from refvideo_mcp.tools.state import Ctx, ServerState, state_of
+from refvideo_mcp.tools.spec_tool import caller, spec_tool
+from refvideo_mcp.tools.state import PLAYER, Ctx, ServerState, state_of
 
 __all__ = ["answer_about", "generate_reference_video", "get_task_result", "list_reference_videos"]
 
@@ -32,6 +32,14 @@ NAMELESS = "mcp"
 MOST_OTHERS = 50
 
 
+@spec_tool(
+    "Make a video",
+    "Start ONE paid job: a 1-10 s video that keeps the people or things in reference pictures. "
+    "Returns a task_id; the video takes 0.5-5 minutes, and get_task_result waits for it. "
+    "Never call this again because a job is slow.",
+    ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True),
+    ui={"resourceUri": PLAYER},
+)
 async def generate_reference_video(
     call: GenerateCall, roots: Roots, twin: Twin, buying: Buying, ctx: Ctx
 ) -> Annotated[CallToolResult, JobAnswer]:
@@ -52,6 +60,13 @@ async def generate_reference_video(
         return await _answer(ctx, done.job, around)
 
 
+@spec_tool(
+    "Wait for a video",
+    "Wait for a job and get its video, saved to disk where possible. Free. Not ready in time: you get its "
+    "state; call again, without sleeping. A link that died: call again.",
+    ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True),
+    ui={"resourceUri": PLAYER},
+)
 async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResult, JobAnswer]:
     state = state_of(ctx)
     reported = -1.0
@@ -68,6 +83,11 @@ async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResul
     return await _answer(ctx, await state.jobs.wait(call.task_id, wait, on_progress, tell=tell), tell=tell)
 
 
+@spec_tool(
+    "List videos",
+    "Recent jobs and their files, newest first: for a lost task_id or an earlier video. Free.",
+    ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
+)
 async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolResult, JobList]:
     state = state_of(ctx)
     found = await state.jobs.newest(call.limit, [call.state] if call.state else [])
