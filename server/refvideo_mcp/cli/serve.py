@@ -6,6 +6,7 @@ import os
 from refvideo_mcp.cli.options import number, port
 from refvideo_mcp.errors import InvalidCall, Refused
 from refvideo_mcp.settings import Settings
+from refvideo_mcp.startup import hastened
 
 __all__ = ["add_sandbox", "add_serve"]
 
@@ -25,12 +26,12 @@ def _serve(options: argparse.Namespace) -> None:
         raise InvalidCall("--port is for --http.")
     settings = Settings.to_serve(os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http)
     if not options.http:
-        from refvideo_mcp.doors.stdio import serve
-
+        with hastened():
+            from refvideo_mcp.doors.stdio import serve
         serve(settings)
         return
-    from refvideo_mcp.doors.http import serve as serve_http
-
+    with hastened():
+        from refvideo_mcp.doors.http import serve as serve_http
     at = HTTP_PORT if options.port is None else options.port
     try:
         serve_http(settings, at)

@@ -17,6 +17,7 @@ from refvideo_mcp.app import build_server
 from refvideo_mcp.doors.shutdown import PATIENCE_SECONDS, Shutdown
 from refvideo_mcp.logs import logging_to_stderr, say
 from refvideo_mcp.settings import Settings
+from refvideo_mcp.startup import hastened
 from refvideo_mcp.tools import HUNG_UP
 
 __all__ = ["serve"]
@@ -40,8 +41,9 @@ def serve(settings: Settings, port: int) -> None:
     with logging_to_stderr(settings), _listener(port) as listener:
         # It would end every event stream at the signal, and with it the answers that are on their way.
         AppStatus.enable_automatic_graceful_drain = False
-        mcp = build_server(settings, in_flight=shutdown.in_flight, leftovers=shutdown.leftovers)
-        app = mcp.streamable_http_app(stateless_http=True, max_request_body_size=BODY_BYTES, host=HOST)
+        with hastened():
+            mcp = build_server(settings, in_flight=shutdown.in_flight, leftovers=shutdown.leftovers)
+            app = mcp.streamable_http_app(stateless_http=True, max_request_body_size=BODY_BYTES, host=HOST)
         for route in app.routes:
             if isinstance(route, Route):
                 # A stateless server has nothing to say on a stream that a client opens by GET, only to wait for it.

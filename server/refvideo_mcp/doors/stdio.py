@@ -13,6 +13,7 @@ from refvideo_mcp.doors.shutdown import PATIENCE_SECONDS, Shutdown
 from refvideo_mcp.jobs import Caller
 from refvideo_mcp.logs import logging_to_stderr, say
 from refvideo_mcp.settings import Settings
+from refvideo_mcp.startup import hastened
 
 if sys.platform != "win32":
     import fcntl
@@ -43,7 +44,8 @@ def serve(settings: Settings) -> None:
                 "To see a video made, run: refvideo-mcp demo. For everything else: refvideo-mcp --help"
             )
         caller = Caller(hung_up=client.hung_up, has_unread=client.has_unread)
-        server = build_server(settings, in_flight=in_flight, leftovers=shutdown.leftovers, caller=caller)
+        with hastened():
+            server = build_server(settings, in_flight=in_flight, leftovers=shutdown.leftovers, caller=caller)
         anyio.run(server.run_stdio_async)
 
 
