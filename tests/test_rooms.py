@@ -10,23 +10,22 @@ import refvideo_mcp
 
 PACKAGE = Path(refvideo_mcp.__file__).parent
 
-DOMAIN = {"errors", "hosts", "paths", "proxies", "schemas", "settings", "router", "images", "videos", "ledger"}
+DOMAIN = {"errors", "network", "paths", "schemas", "settings", "router", "images", "videos", "ledger"}
 FACES = {"tools", "tasks", "player", "prompts"}
 # Room → what it may import. A room stands below those.
 ROOMS: dict[str, set[str]] = {
     "sandbox": set(),  # its rules are its own, so that a mistake in `schemas` shows
     "errors": set(),
     "extras": set(),
-    "hosts": set(),
+    "network": set(),
     "paths": set(),
-    "proxies": set(),
     "startup": set(),
     "schemas": {"errors", "paths"},
     "settings": {"errors", "paths"},
     "logs": {"errors", "settings"},
-    "router": {"errors", "proxies", "schemas"},
-    "images": {"errors", "extras", "hosts", "paths", "schemas"},
-    "videos": {"errors", "hosts", "paths", "proxies", "schemas"},
+    "router": {"errors", "network", "schemas"},
+    "images": {"errors", "extras", "network", "paths", "schemas"},
+    "videos": {"errors", "network", "paths", "schemas"},
     "ledger": {"errors", "schemas"},
     "jobs": DOMAIN,
     "tools": {"errors", "schemas", "jobs"},
@@ -45,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
         "errors",
         "extras",
         "paths",
-        "proxies",
+        "network",
         "schemas",
         "jobs",
     },

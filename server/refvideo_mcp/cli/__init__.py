@@ -13,7 +13,7 @@ from importlib import import_module
 
 from refvideo_mcp import __version__
 from refvideo_mcp.errors import Refused, RefvideoError, Uncertain
-from refvideo_mcp.proxies import read_as_others_do
+from refvideo_mcp.network import read_proxies_as_others_do
 
 __all__ = ["DONE", "EXIT_CODES", "FAILED", "INTERRUPTED", "NOT_OVER", "REFUSED", "UNCERTAIN", "main"]
 
@@ -65,7 +65,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    read_as_others_do(os.environ)
+    read_proxies_as_others_do(os.environ)
     arguments = list(sys.argv[1:] if argv is None else argv) or ["serve"]
     options = argparse.Namespace()
     try:

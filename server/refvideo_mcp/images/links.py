@@ -4,8 +4,8 @@ import re
 from urllib.parse import urlsplit
 
 from refvideo_mcp.errors import Refused, clean
-from refvideo_mcp.hosts import is_public
 from refvideo_mcp.images.pages import page_at
+from refvideo_mcp.network import is_public
 
 __all__ = ["checked_link"]
 

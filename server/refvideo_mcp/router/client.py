@@ -14,7 +14,7 @@ import anyio
 
 from refvideo_mcp import __version__
 from refvideo_mcp.errors import SubmitRejected, Unavailable, Uncertain, ask_user, clean
-from refvideo_mcp.proxies import DIRECT
+from refvideo_mcp.network import DIRECT
 from refvideo_mcp.router.classify import Reply, failed_read, failed_submit, uncertain
 from refvideo_mcp.schemas import TaskResult
 

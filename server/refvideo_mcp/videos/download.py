@@ -9,8 +9,7 @@ import anyio.to_thread
 
 from refvideo_mcp import __version__
 from refvideo_mcp.errors import RefvideoError, Unavailable, clean
-from refvideo_mcp.hosts import is_public
-from refvideo_mcp.proxies import DIRECT
+from refvideo_mcp.network import DIRECT, is_public
 from refvideo_mcp.videos.part import NotReached, Part
 
 if TYPE_CHECKING:

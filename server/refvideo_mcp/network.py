@@ -1,11 +1,16 @@
-"""Which hosts are public: the rule for links of pictures, which the router fetches, and of videos, which we fetch."""
+"""Which hosts are public, for links of pictures and of videos, and which are reached without the user's proxy."""
 
 import ipaddress
 import re
 import socket
 import unicodedata
+from collections.abc import MutableMapping
 
-__all__ = ["is_public"]
+__all__ = ["DIRECT", "is_public", "read_proxies_as_others_do"]
+
+# This machine's own, in the form that httpx2 takes as `mounts`: None is the client's usual transport. A proxy elsewhere
+# would not find them, and pictures for the sandbox must not leave this machine.
+DIRECT = {"all://localhost": None, "all://127.0.0.0/8": None, "all://[::1]": None}
 
 _HERE = ("localhost", "localdomain", "local", "internal", "intranet", "private", "lan", "home", "corp", "home.arpa")
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
@@ -46,3 +51,11 @@ def _is_private(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         address = inner
     not_global = not address.is_global or address.is_reserved or address.is_multicast or address.is_unspecified
     return not_global or (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
+
+
+def read_proxies_as_others_do(environ: MutableMapping[str, str]) -> None:
+    """Write socks:// as socks5://, which desktops mean by it and the HTTP client refuses."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        for spelled in (name, name.lower()):
+            if value := environ.get(spelled):
+                environ[spelled] = re.sub(r"^\s*socks://", "socks5://", value, flags=re.IGNORECASE)
