@@ -1,15 +1,20 @@
 """The MCP Apps extension: the page as a resource, and who gets to see what is only for apps."""
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mcp.server.apps import Apps, ResourceCsp, ResourcePermissions, client_supports_apps
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-from refvideo_mcp.player.page import page
 from refvideo_mcp.tools import PLAYER
 
 __all__ = ["for_apps_only", "hide_from_others", "player"]
+
+_HERE = Path(__file__).parent
+_STYLE = re.compile(r'<link rel="stylesheet" href="([a-z]+\.css)">')
+_SCRIPT = re.compile(r'<script src="([a-z]+\.js)"></script>')
 
 
 def player(media_hosts: Sequence[str] = ()) -> Apps:
@@ -21,7 +26,7 @@ def player(media_hosts: Sequence[str] = ()) -> Apps:
     apps = Apps()
     apps.add_html_resource(
         PLAYER,
-        page(),
+        _page(),
         name="player",
         title="Video player",
         description="Shows a video job at work, then plays its video.",
@@ -45,3 +50,13 @@ async def hide_from_others(ctx: ServerRequestContext[Any, Any], call_next: CallN
     if listed and isinstance(result, dict) and not client_supports_apps(ctx):
         return {**result, listed: [entry for entry in result[listed] if not for_apps_only(entry)]}
     return result
+
+
+def _page() -> str:
+    """Its files as one document, because a host loads nothing beside it."""
+    html = _STYLE.sub(lambda found: f"<style>\n{_text(found[1])}</style>", _text("index.html"))
+    return _SCRIPT.sub(lambda found: f"<script>\n{_text(found[1])}</script>", html)
+
+
+def _text(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
