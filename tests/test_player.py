@@ -14,7 +14,7 @@ from marker import KEY
 from player_host import EVERYTHING, ChatApp, Player
 from programs import needs
 from refvideo_mcp.app import build_server
-from refvideo_mcp.cli.pictures import save_picture
+from refvideo_mcp.cli.demo import save_picture
 from refvideo_mcp.sandbox import Sandbox
 from refvideo_mcp.settings import Settings
 

@@ -1,6 +1,7 @@
 """`refvideo-mcp demo`: the main job on the sandbox, done as a user's client would do it."""
 
 import argparse
+import io
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from refvideo_mcp.paths import is_broad, is_drive, real
 if TYPE_CHECKING:
     from refvideo_mcp.cli.console import Console
 
-__all__ = ["Failed", "add_demo"]
+__all__ = ["Failed", "add_demo", "save_picture"]
 
 PROMPT = "@fox follows @lantern home, slow dolly in"
 # With this seed the clip's accents are the colours of the two drawings.
@@ -35,7 +36,7 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    """Make one video and show it. Without any image, two pictures are drawn.
+    """Make one video and show it. Without any image, it is the fox's and the lantern's.
 
     Raises:
         InvalidCall: an image is none.
@@ -66,7 +67,7 @@ def _show(prompt: str | None, images: list[str], out: Path, *, crash: bool) -> N
     console.line()
     out = out.expanduser().absolute()
     out.mkdir(parents=True, exist_ok=True)
-    subjects = subjects or _drawn_subjects(out)
+    subjects = subjects or {subject: [str(save_picture(subject, out))] for subject in ("fox", "lantern")}
     console.done("pictures", ", ".join(shown(picture) for views in subjects.values() for picture in views))
     order = {"prompt": prompt, "subjects": [{"id": i, "images": views} for i, views in subjects.items()], **ORDER}
     local = [Path(view) for views in subjects.values() for view in views if not view.startswith(("https:", "http:"))]
@@ -121,10 +122,17 @@ def _own_subjects(images: list[str]) -> dict[str, list[str]]:
     return subjects
 
 
-def _drawn_subjects(out: Path) -> dict[str, list[str]]:
-    from refvideo_mcp.cli.pictures import PICTURES, save_picture
+def save_picture(subject: str, folder: Path) -> Path:
+    """Put the fox or the lantern into `folder`. A file that has its name already is left alone and used."""
+    from PIL import Image
 
-    return {subject: [str(save_picture(subject, out))] for subject in PICTURES}
+    path = folder / f"{subject}.png"
+    if not path.exists():
+        content = io.BytesIO()
+        with Image.open(Path(__file__).with_name(f"{subject}.webp")) as picture:
+            picture.save(content, "PNG")
+        path.write_bytes(content.getvalue())
+    return path
 
 
 def _make_video(order: dict[str, Any], folders: list[Path], out: Path, console: "Console", *, crash: bool) -> Path:
