@@ -21,7 +21,7 @@ from fake_router import said, told
 from marker import KEY
 from misbehaving_router import MisbehavingRouter
 from pictures import SECRET, decoded, private_exif, private_text, saved, scene
-from refvideo_mcp.sandbox import build_app
+from refvideo_mcp.sandbox.app import build_app
 from stdio_server import StdioServer
 
 pytestmark = pytest.mark.anyio

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.applications import Starlette
 
-from refvideo_mcp.sandbox import Sandbox, build_app, serve
+from refvideo_mcp.sandbox import Sandbox, serve
+from refvideo_mcp.sandbox.app import build_app
+from refvideo_mcp.sandbox.contract import MAX_BODY_BYTES, check_body
 from refvideo_mcp.sandbox.reasons import STATUS_OF, Refusal
-from refvideo_mcp.sandbox.rehearsals import ENDINGS, TABLE
-from refvideo_mcp.sandbox.rules import MAX_BODY_BYTES, check_body
+from refvideo_mcp.sandbox.scenarios import ENDINGS, NAMES
 
 SUBMIT = "/v3/async/vidu-q2-reference2video"
 RESULT = "/v3/async/task-result"
@@ -353,7 +354,7 @@ async def test_an_unknown_rehearsal_is_refused_with_the_list_of_names(app: Starl
         answer = await client.post(SUBMIT, json=order("[rehearse:earthquake]"))
 
     assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_REQUEST_BODY")
-    assert all(name in answer.json()["message"] for name in TABLE)
+    assert all(name in answer.json()["message"] for name in NAMES)
 
 
 @pytest.mark.parametrize(
@@ -497,7 +498,7 @@ async def test_the_page_shows_where_to_point_the_server_and_every_rehearsal(app:
         text = (await client.get("/")).text
 
     assert "MYROUTER_BASE_URL=http://sandbox MYROUTER_API_KEY=local" in text
-    assert re.findall(r"<tr><td><code>\[rehearse:(.+?)\]", text) == list(TABLE)
+    assert re.findall(r"<tr><td><code>\[rehearse:(.+?)\]", text) == list(NAMES)
     assert "{{" not in text
 
 

@@ -13,7 +13,7 @@ import pytest
 from anyio.to_thread import run_sync
 from PIL import Image, ImageDraw
 
-from refvideo_mcp.sandbox import build_app
+from refvideo_mcp.sandbox.app import build_app
 
 av = pytest.importorskip("av", reason="the extra `video` is not installed")
 
@@ -267,8 +267,8 @@ async def test_a_clip_that_cannot_be_rendered_is_a_failed_task_with_the_reason(t
 def test_the_renderer_is_a_program_that_reads_a_clip_from_stdin(tmp_path: Path) -> None:
     """A folder full of look-alike modules, where an agent was started, must not get into it."""
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
-    command = [sys.executable, "-P", "-m", "refvideo_mcp.sandbox.render", "out.mp4"]
+    command = [sys.executable, "-P", "-m", "refvideo_mcp.sandbox.film", "out.mp4"]
     done = subprocess.run(command, input=b"{}", capture_output=True, cwd=tmp_path, check=False)
 
     assert done.returncode == 1
-    assert b"KeyError: 'pictures'" in done.stderr
+    assert b"missing 10 required positional arguments: 'prompt'" in done.stderr

@@ -1,4 +1,4 @@
-"""Clips wanted, in the making and made: a queue, two workers, and a folder of files named by content."""
+"""Films wanted, in the making and made: a queue, two workers, and a folder of files named by content."""
 
 import contextlib
 import os
@@ -7,39 +7,40 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import OrderedDict
 from importlib.util import find_spec
 from pathlib import Path
 
-from .clip import Clip
+from .film import Film
+from .jobs import Newest
 
 _WORKERS = 2
 _MOST_BYTES = 1 << 30
-_MOST_FAILURES = 1000
 _LONGEST_SECONDS = 600
 
 
 class Renders:
-    """Renders each clip once, in a child process, and keeps the newest 1 GiB of files."""
+    """Renders each film once, in a child process, and keeps the newest 1 GiB of files."""
 
-    # A child process and not a thread: rendering doubles the delays of the event loops beside it (two clips on two
+    # A child process and not a thread: rendering doubles the delays of the event loops beside it (two films on two
     # cores: 99 % below 8 ms in threads, below 4 ms in children), a child can be killed when the server stops, and a
     # picture that crashes a decoder takes no MCP server with it.
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder or _default_folder()
+        # One for each user: another user's folder cannot be written, and should not be trusted.
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        self._folder = folder or Path(tempfile.gettempdir()) / f"refvideo-sandbox-cache-{user}"
         self.suffix = ".mp4" if find_spec("av") else ".gif"
         self._queue: queue.Queue[str] = queue.Queue()
         self._lock = threading.Lock()
         self._pending: set[str] = set()
-        self._failures: OrderedDict[str, str] = OrderedDict()
+        self._failures: Newest[str] = Newest()
         self._children: set[subprocess.Popen[bytes]] = set()
         self._workers: list[threading.Thread] = []
         self._closed = False
 
-    def want(self, clip: Clip) -> str:
-        """Sees to it that the clip gets rendered. Returns its key at once."""
-        key = clip.key
+    def want(self, film: Film) -> str:
+        """Sees to it that the film gets rendered. Returns its key at once."""
+        key = film.key
         made = self.path(key)
         with self._lock:
             if made or key in self._pending:
@@ -48,12 +49,17 @@ class Renders:
             self._failures.pop(key, None)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._order(key).write_bytes(clip.to_json())
+            self._order(key).write_bytes(film.to_json())
         except OSError as error:
             self._finish(key, f"cannot write to {self._folder}: {error}")
             return key
         self._queue.put(key)
-        self._start_workers()
+        with self._lock:
+            while len(self._workers) < _WORKERS:
+                # Daemons: a process that ends does not wait for its films.
+                worker = threading.Thread(target=self._work, name="sandbox-render", daemon=True)
+                self._workers.append(worker)
+                worker.start()
         return key
 
     def path(self, key: str) -> Path | None:
@@ -66,15 +72,15 @@ class Renders:
         return file
 
     def failure(self, key: str) -> str | None:
-        """Why the clip could not be rendered, or None."""
+        """Why the film could not be rendered, or None."""
         return self._failures.get(key)
 
-    def is_pending(self, key: str) -> bool:
-        """Whether the clip is waiting or being rendered."""
-        return key in self._pending
+    def knows(self, key: str) -> bool:
+        """Whether the film waits, is being rendered, is made or has failed, and is not deleted since."""
+        return key in self._pending or key in self._failures or self.path(key) is not None
 
     def join(self) -> None:
-        """Waits until every clip wanted so far is rendered."""
+        """Waits until every film wanted so far is rendered."""
         self._queue.join()
 
     def close(self) -> None:
@@ -92,14 +98,6 @@ class Renders:
         # On disk and not in memory: a thousand waiting orders may carry 20 MB of pictures each.
         return self._file(key, f".{os.getpid()}.json")
 
-    def _start_workers(self) -> None:
-        with self._lock:
-            while len(self._workers) < _WORKERS:
-                # Daemons: a process that ends does not wait for its clips.
-                worker = threading.Thread(target=self._work, name="sandbox-render", daemon=True)
-                self._workers.append(worker)
-                worker.start()
-
     def _work(self) -> None:
         while True:
             key = self._queue.get()
@@ -115,8 +113,6 @@ class Renders:
             self._pending.discard(key)
             if failure is not None:
                 self._failures[key] = failure
-            while len(self._failures) > _MOST_FAILURES:
-                self._failures.popitem(last=False)
 
     def _render(self, key: str) -> str | None:
         order, made = self._order(key), self._file(key, self.suffix)
@@ -137,7 +133,7 @@ class Renders:
 
     def _run(self, order: Path, part: Path) -> str | None:
         # Our own module, with a path of our own making: no one else's words are in the command.
-        command = [sys.executable, "-P", "-m", "refvideo_mcp.sandbox.render", str(part)]
+        command = [sys.executable, "-P", "-m", "refvideo_mcp.sandbox.film", str(part)]
         with order.open("rb") as request, self._lock:
             if self._closed:
                 return "the sandbox was closed"
@@ -175,9 +171,3 @@ class Renders:
             with contextlib.suppress(OSError):
                 file.unlink()
             total -= size
-
-
-def _default_folder() -> Path:
-    # One for each user: another user's folder cannot be written, and should not be trusted.
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    return Path(tempfile.gettempdir()) / f"refvideo-sandbox-cache-{user}"

@@ -42,8 +42,8 @@ class Sandbox:
     def __enter__(self) -> "Sandbox":
         import uvicorn
 
-        from . import build_app
-        from .wire import HangUpProtocol
+        from .app import build_app
+        from .broken_responses import HangUpProtocol
 
         listener = _listen(*self._address)
         host, port = listener.getsockname()[:2]

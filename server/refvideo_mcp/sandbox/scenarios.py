@@ -7,8 +7,6 @@ from .reasons import STATUS_OF, Refusal
 
 _TAG = re.compile(r"\[rehearse:([^\]]*)\]")
 
-REASONS = {reason: f"The POST is refused: HTTP {status}, this reason." for reason, status in STATUS_OF.items()}
-
 ENDINGS = {
     "rate-limited-once": "The first POST gets 429 with `Retry-After: 1`; the same body again is accepted.",
     "slow-answer": "The job is accepted, the answer takes 20 s. `[rehearse:slow-answer:3]` takes 3 s.",
@@ -29,14 +27,15 @@ ENDINGS = {
     "expired-link-once": "The first link is expired when it is given; asking again gives one that works.",
     "cut-link": "The connection closes half-way through the download.",
 }
+NAMES = (*ENDINGS, *STATUS_OF)
 
-TABLE = {**ENDINGS, **REASONS}
 _TAKE_AN_ARGUMENT = {"slow-answer", "task-failed"}
+_END_WITHOUT_VIDEO = {"task-failed", "task-lost", "never-ends", "unknown-status", "no-video"}
 _LONGEST_ANSWER = 600.0
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Scenario:
     """The ending a prompt asked for; `name` is empty for a job that simply goes well."""
 
     name: str = ""
@@ -45,33 +44,31 @@ class Rehearsal:
     @property
     def answer_seconds(self) -> float:
         """How long the answer to the POST takes."""
-        if self.name != "slow-answer":
-            return 0.0
-        return min(float(self.argument or 20), _LONGEST_ANSWER)
+        return min(float(self.argument or 20), _LONGEST_ANSWER) if self.name == "slow-answer" else 0.0
 
     @property
     def renders(self) -> bool:
         """Whether the job ends with a video."""
-        return self.name not in {"task-failed", "task-lost", "never-ends", "unknown-status", "no-video"}
+        return self.name not in _END_WITHOUT_VIDEO
 
 
-def find(prompt: str) -> Rehearsal:
-    """The rehearsal that a prompt asks for. Raises Refusal if it asks for an unknown one, or for two."""
+def find(prompt: str) -> Scenario:
+    """The scenario that a prompt asks for. Raises Refusal if it asks for an unknown one, or for two."""
     tags = _TAG.findall(prompt)
     if not tags:
-        return Rehearsal()
+        return Scenario()
     name, _, argument = tags[0].partition(":")
     if len(tags) > 1:
         raise Refusal("INVALID_REQUEST_BODY", "prompt: one [rehearse:NAME] at a time")
-    if name not in TABLE:
-        raise Refusal("INVALID_REQUEST_BODY", f"prompt: no rehearsal is called {name!r}. Names: {', '.join(TABLE)}")
+    if name not in NAMES:
+        raise Refusal("INVALID_REQUEST_BODY", f"prompt: no rehearsal is called {name!r}. Names: {', '.join(NAMES)}")
     if argument and name not in _TAKE_AN_ARGUMENT:
         raise Refusal("INVALID_REQUEST_BODY", f"prompt: the rehearsal {name} takes no argument")
     if name == "slow-answer" and argument and not re.fullmatch(r"\d{1,3}(\.\d{1,3})?", argument, re.ASCII):
         raise Refusal("INVALID_REQUEST_BODY", "prompt: [rehearse:slow-answer:SECONDS] takes a number of seconds")
-    return Rehearsal(name, argument)
+    return Scenario(name, argument)
 
 
 def without_tag(prompt: str) -> str:
-    """The prompt as people read it in the clip's caption."""
+    """The prompt as people read it in the film's caption."""
     return " ".join(_TAG.sub(" ", prompt).split())
