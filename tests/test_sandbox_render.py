@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,20 @@ async def test_a_picture_keeps_its_colours(tmp_path: Path) -> None:
     content = await rendered(tmp_path, [subject(RED)])
 
     assert middle(frame(content, 12)) == pytest.approx((200, 30, 40), abs=6)
+
+
+@pytest.mark.anyio
+async def test_the_camera_moves_by_parts_of_a_pixel(tmp_path: Path) -> None:
+    """FFmpeg's own camera, `zoompan`, moves by whole ones: what should nearly stand still jumps by one and trembles."""
+    picture = Image.new("RGB", (1600, 900))
+    picture.paste((255, 255, 255), (900, 0, 1600, 900))
+    content = await rendered(tmp_path, [subject(data_uri(picture))])
+
+    with av.open(io.BytesIO(content)) as container:
+        rows = [shown.to_image().convert("L").crop((0, 180, 960, 181)) for shown in container.decode(video=0)]
+    edges = [960 - sum(row.tobytes()) / 255 for row in rows]
+    steps = [after - before for before, after in pairwise(edges)]
+    assert max(abs(after - before) for before, after in pairwise(steps)) < 0.5
 
 
 @pytest.mark.anyio
