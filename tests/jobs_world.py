@@ -22,8 +22,9 @@ import httpx2
 from jobs_model import ALLOWED, Call
 from marker import KEY as API_KEY
 from refvideo_mcp.errors import Refused, RefvideoError
-from refvideo_mcp.images import Grants, Images
-from refvideo_mcp.jobs import Crew, InFlight, Jobs, Limits, Permissions
+from refvideo_mcp.files import Consent
+from refvideo_mcp.images import Images
+from refvideo_mcp.jobs import Crew, InFlight, Jobs, Limits
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
 from refvideo_mcp.schemas import ReferenceVideoRequest
@@ -130,15 +131,15 @@ class Process:
 
     def __init__(self, database: Path, clock: Clock, router: OwnRouter) -> None:
         self.ledger = MortalLedger(database)
-        images, videos = Images(folders=[], grants=None), Videos(None)
+        consent = Consent()
         self._clock = clock
         self._crew = Crew(
             account=ACCOUNT,
             router=Router("https://router.example", API_KEY, transport=httpx2.MockTransport(router.handle)),
             ledger=self.ledger,
-            images=images,
-            videos=videos,
-            permissions=Permissions(images, videos, Grants(None)),
+            images=Images(consent),
+            videos=Videos(None),
+            consent=consent,
             clock=clock,
             in_flight=Unattended(),
         )

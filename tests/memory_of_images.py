@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 from PIL import Image
 
+from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
 from refvideo_mcp.schemas import ReferenceVideoRequest
 
@@ -24,7 +25,7 @@ def order(*images: str) -> ReferenceVideoRequest:
 
 
 def main(warm_up: str, *paths: str) -> None:
-    room = Images(folders=[Path(warm_up).parent], grants=None)
+    room = Images(Consent(folders=[Path(warm_up).parent]))
     anyio.run(room.load, order(warm_up))
     before = peak()
     anyio.run(room.load, order(*paths))

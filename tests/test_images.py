@@ -14,9 +14,10 @@ from PIL import Image, features
 import pictures
 from pictures import SECRET, data_uri, decoded, noise, private_exif, private_text, saved, scene
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.images import FolderNotAllowed, Images, LoadedRequest
+from refvideo_mcp.files import Consent, FolderNotAllowed
+from refvideo_mcp.files.resolve import picture_path
+from refvideo_mcp.images import Images, LoadedRequest
 from refvideo_mcp.images.bare import bare
-from refvideo_mcp.images.spellings import path_text
 from refvideo_mcp.schemas import ReferenceVideoRequest
 
 pytestmark = pytest.mark.anyio
@@ -43,8 +44,8 @@ def order(*images: str) -> ReferenceVideoRequest:
     return ReferenceVideoRequest.model_validate({"prompt": "@1 waves", "subjects": [{"images": list(images)}]})
 
 
-def images(*folders: Path, grants: Path | None = None) -> Images:
-    return Images(folders=folders, grants=grants)
+def images(*folders: Path, state: Path | None = None) -> Images:
+    return Images(Consent(folders=folders, state=state))
 
 
 def content(loaded: LoadedRequest, place: int = 0) -> tuple[str, bytes]:
@@ -147,7 +148,7 @@ async def test_a_quoted_address_is_an_address() -> None:
 async def test_a_picture_that_only_the_chat_has_is_told(home: Path, path: str) -> None:
     with pytest.raises(Refused, match=r"is in the chat, not on this machine\. Ask the user for the picture's path"):
         await images().load(order(path))
-    assert await images().questions(order(path)) == []
+    assert await images().consent.pictures_to_ask_about(order(path)) == []
 
 
 @posix_only
@@ -170,10 +171,10 @@ async def test_a_clients_folder_for_pasted_pictures_is_asked_about(home: Path, f
         pasted.parent.mkdir(parents=True)
         pasted.write_bytes(saved(scene(), "PNG"))
         door = images()
-        assert await door.questions(order(str(pasted))) == [pasted.parent]
+        assert await door.consent.pictures_to_ask_about(order(str(pasted))) == [pasted.parent]
         with pytest.raises(FolderNotAllowed):
             await door.load(order(str(pasted)))
-        await door.allow(pasted.parent)
+        await door.consent.allow_pictures([pasted.parent])
         assert (await door.load(order(str(pasted)))).sent == (pasted,)
         with pytest.raises(Refused, match="is hidden"):
             await door.load(order(str(around / ".ssh" / "1.png")))
@@ -228,7 +229,7 @@ async def test_a_screenshots_special_space_may_be_written_as_an_ordinary_one(hom
     ],
 )
 async def test_windows_paths_are_understood_on_windows(text: str, meant: str) -> None:
-    assert path_text(text, "`x`", windows=True) == meant
+    assert picture_path(text, "`x`", windows=True) == meant
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ async def test_windows_paths_are_understood_on_windows(text: str, meant: str) ->
 )
 async def test_windows_devices_and_streams_are_refused(text: str) -> None:
     with pytest.raises(Refused, match="The path in `x` names a device or a stream, not a picture file"):
-        path_text(text, "`x`", windows=True)
+        picture_path(text, "`x`", windows=True)
 
 
 class TestFolders:
@@ -257,9 +258,9 @@ class TestFolders:
         for name in ("hero.png", "back.png"):
             (home / "elsewhere" / name).write_bytes(saved(scene(), "PNG"))
         request = order(str(home / "elsewhere" / "hero.png"), "../elsewhere/back.png", "https://a.b/c.png")
-        room = images(grants=home / "state" / "folders.json")
+        room = images(state=home / "state")
 
-        assert await room.questions(request) == [home / "elsewhere"]
+        assert await room.consent.pictures_to_ask_about(request) == [home / "elsewhere"]
         with pytest.raises(FolderNotAllowed) as refused:
             await room.load(request)
         assert refused.value.folder == home / "elsewhere"
@@ -269,32 +270,34 @@ class TestFolders:
             f"or put the picture into {home}/project or {home}/Pictures. Nothing was sent."
         ).replace("/", os.sep)
 
-        await room.allow(home / "elsewhere")
-        later = images(grants=home / "state" / "folders.json")
-        assert await later.questions(request) == []
+        await room.consent.allow_pictures([home / "elsewhere"])
+        later = images(state=home / "state")
+        assert await later.consent.pictures_to_ask_about(request) == []
         assert len((await later.load(request)).sent) == 2
 
     @posix_only
     async def test_what_the_user_allowed_is_for_the_users_eyes_only(self, home: Path) -> None:
-        room = images(grants=home / "state" / "folders.json")
-        await room.allow(home / "elsewhere")
-        await room.allow(home / "more")
-        file = home / "state" / "folders.json"
+        room = images(state=home / "state")
+        await room.consent.allow_pictures([home / "elsewhere"])
+        await room.consent.allow_pictures([home / "more"])
+        file = home / "state" / "picture-folders.json"
         assert json.loads(file.read_text()) == {"folders": [str(home / "elsewhere"), str(home / "more")]}
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert [path.name for path in file.parent.iterdir()] == ["folders.json"]
+        assert [path.name for path in file.parent.iterdir()] == ["picture-folders.json"]
 
     @pytest.mark.parametrize("damage", ["", "[]", '{"folders": 3}', '{"folders": [3, "relative"]}', "[" * 9999])
     async def test_a_damaged_file_of_grants_allows_nothing(self, home: Path, damage: str) -> None:
-        (home / "folders.json").write_text(damage)
-        room = images(grants=home / "folders.json")
-        assert await room.questions(order(str(home / "elsewhere" / "hero.png"))) == [home / "elsewhere"]
+        (home / "picture-folders.json").write_text(damage)
+        room = images(state=home)
+        assert await room.consent.pictures_to_ask_about(order(str(home / "elsewhere" / "hero.png"))) == [
+            home / "elsewhere"
+        ]
 
     async def test_a_yes_that_cannot_be_stored_holds_for_this_process(self, home: Path) -> None:
         (home / "file").write_text("in the way")
-        room = images(grants=home / "file" / "folders.json")
-        await room.allow(home / "elsewhere")
-        assert await room.questions(order(str(home / "elsewhere" / "hero.png"))) == []
+        room = images(state=home / "file")
+        await room.consent.allow_pictures([home / "elsewhere"])
+        assert await room.consent.pictures_to_ask_about(order(str(home / "elsewhere" / "hero.png"))) == []
 
     @pytest.mark.parametrize("place", ["home", "around", "top"])
     async def test_a_server_started_in_a_broad_folder_does_not_open_it_up(
@@ -314,9 +317,11 @@ class TestFolders:
         for file in (home / "hero.png", home / "elsewhere" / "hero.png"):
             file.write_bytes(saved(scene(), "PNG"))
         room = images()
-        await room.allow(home)
+        await room.consent.allow_pictures([home])
         assert len((await room.load(order(str(home / "hero.png")))).sent) == 1
-        assert await room.questions(order(str(home / "elsewhere" / "hero.png"))) == [home / "elsewhere"]
+        assert await room.consent.pictures_to_ask_about(order(str(home / "elsewhere" / "hero.png"))) == [
+            home / "elsewhere"
+        ]
 
     async def test_a_setting_that_names_the_home_folder_opens_its_own_files_alone(self, home: Path) -> None:
         """A server that was told to read the home folder is not meant to send what lies in the tax folder."""
@@ -324,7 +329,9 @@ class TestFolders:
             file.write_bytes(saved(scene(), "PNG"))
         room = images(home)
         assert len((await room.load(order(str(home / "hero.png")))).sent) == 1
-        assert await room.questions(order(str(home / "elsewhere" / "hero.png"))) == [home / "elsewhere"]
+        assert await room.consent.pictures_to_ask_about(order(str(home / "elsewhere" / "hero.png"))) == [
+            home / "elsewhere"
+        ]
 
     @posix_only
     @pytest.mark.parametrize(
@@ -332,7 +339,7 @@ class TestFolders:
     )
     async def test_a_setting_that_names_another_broad_folder_opens_nothing_below_it(self, broad: str) -> None:
         picture = Path(broad, "photos", "hero.png")
-        assert await images(Path(broad)).questions(order(str(picture))) == [picture.parent]
+        assert await images(Path(broad)).consent.pictures_to_ask_about(order(str(picture))) == [picture.parent]
 
     @posix_only
     @pytest.mark.parametrize(
@@ -366,9 +373,9 @@ class TestFolders:
 
     async def test_over_http_no_path_is_read_and_the_stdio_server_is_named(self, home: Path) -> None:
         (home / "project" / "hero.png").write_bytes(saved(scene(), "PNG"))
-        room = Images(folders=[home], grants=None, local_files=False)
+        room = Images(Consent(folders=[home], local=False))
         for path in ("hero.png", "file:///etc/hero.png", "C:\\hero.png", "~/hero.png"):
-            assert await room.questions(order(path)) == []
+            assert await room.consent.pictures_to_ask_about(order(path)) == []
             with pytest.raises(Refused) as refused:
                 await room.load(order(path))
             assert str(refused.value) == (

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, features
 import pictures
 from pictures import chunk, decoded, grey16, noise, private_exif, saved, scene, tiff_of, tiff_page, with_chunks
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images, LoadedRequest
 from refvideo_mcp.schemas import ReferenceVideoRequest
 from refvideo_mcp.videos.previews import Previews
@@ -30,7 +31,7 @@ async def load(folder: Path, **files: bytes) -> LoadedRequest:
         names.append(str(folder / name.replace("_", ".")))
         await anyio.Path(names[-1]).write_bytes(picture)
     request = {"prompt": "@1 waves", "subjects": [{"images": names}]}
-    return await Images(folders=[folder], grants=None).load(ReferenceVideoRequest.model_validate(request))
+    return await Images(Consent(folders=[folder])).load(ReferenceVideoRequest.model_validate(request))
 
 
 def sent(loaded: LoadedRequest) -> tuple[bytes, Image.Image]:

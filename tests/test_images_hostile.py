@@ -18,6 +18,7 @@ import pictures
 from opened import nothing_opened_in, on_open
 from pictures import data_uri, decoded, noise, saved, scene
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
 from refvideo_mcp.schemas import ReferenceVideoRequest
 
@@ -66,7 +67,7 @@ def order(*images: str) -> ReferenceVideoRequest:
 
 async def sentence(*images: str, router_is_local: bool = False) -> str:
     """What the agent reads instead of a video."""
-    room = Images(folders=[], grants=None, router_is_local=router_is_local)
+    room = Images(Consent(), router_is_local=router_is_local)
     with pytest.raises(Refused) as refused:
         await room.load(order(*images))
     text = str(refused.value)
@@ -113,7 +114,7 @@ class TestPaths:
             "hero.png is hidden or in a hidden folder; such files are never sent. "
             f"Ask the user to copy the picture to {home / 'project'}. Nothing was sent."
         )
-        assert await Images(folders=[], grants=None).questions(order(source)) == []
+        assert await Images(Consent()).consent.pictures_to_ask_about(order(source)) == []
 
     @posix_only
     @pytest.mark.parametrize("target", ["outside/hero.png", "outside/.ssh/hero.png", "project/.git/hero.png"])
@@ -129,7 +130,7 @@ class TestPaths:
     async def test_a_link_within_the_allowed_folders_is_fine(self, home: Path) -> None:
         (home / "tmp" / "hero.png").write_bytes(saved(scene(), "PNG"))
         (home / "project" / "hero.png").symlink_to(home / "tmp" / "hero.png")
-        loaded = await Images(folders=[], grants=None).load(order("hero.png"))
+        loaded = await Images(Consent()).load(order("hero.png"))
         assert loaded.sent == (home / "tmp" / "hero.png",)
 
     @posix_only
@@ -305,7 +306,7 @@ class TestRaces:
         attacker.start()
         sent = refused = 0
         try:
-            room = Images(folders=[], grants=None)
+            room = Images(Consent())
             for _ in range(300):
                 try:
                     loaded = await room.load(order("views/hero.png"))
@@ -329,7 +330,7 @@ class TestRaces:
         folder = home / "project" / "views"
         folder.mkdir()
         (folder / "hero.png").write_bytes(saved(scene(), "PNG"))
-        assert (await Images(folders=[], grants=None).load(order("views/hero.png"))).sent == (folder / "hero.png",)
+        assert (await Images(Consent()).load(order("views/hero.png"))).sent == (folder / "hero.png",)
 
         def swap(name: str) -> None:
             if name == str(folder / "hero.png") and not folder.is_symlink():
@@ -373,7 +374,7 @@ class TestRaces:
             return real_read(descriptor, length)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("refvideo_mcp.images.files.os.read", growing)
+            patch.setattr("refvideo_mcp.files.open.os.read", growing)
             assert "hero.png grew while it was read. Try again once it is whole." in await sentence("hero.png")
 
 
@@ -427,7 +428,7 @@ class TestContents:
 
     async def test_a_bomb_in_the_text_of_a_picture_is_left_out_unopened(self, home: Path) -> None:
         (home / "project" / "bomb.png").write_bytes(pictures.png_with_text_bomb())
-        loaded = await Images(folders=[], grants=None).load(order("bomb.png"))
+        loaded = await Images(Consent()).load(order("bomb.png"))
         assert loaded.body()["subjects"][0]["images"] == [data_uri(saved(scene(), "PNG"))]
 
     async def test_a_huge_sparse_file_is_refused_by_its_size(self, home: Path) -> None:
@@ -444,7 +445,7 @@ class TestContents:
         """Some cameras write behind the end of a picture, so this is mended, not refused."""
         for kind in ("PNG", "JPEG", "WEBP", "GIF"):
             (home / "project" / "both.png").write_bytes(pictures.zip_behind(saved(scene(), kind)))
-            loaded = await Images(folders=[], grants=None).load(order("both.png"))
+            loaded = await Images(Consent()).load(order("both.png"))
             sent = base64.b64decode(loaded.body()["subjects"][0]["images"][0].partition(",")[2])
             assert b"secret.txt" not in sent
             assert decoded(sent).size == (320, 240)
@@ -519,7 +520,7 @@ class TestLinks:
             ", which is no public host: nobody else can fetch it. "
             "Use a public https URL or a local path. Nothing was sent."
         )
-        loaded = await Images(folders=[], grants=None, router_is_local=True).load(order(f"http://{host}/hero.png"))
+        loaded = await Images(Consent(), router_is_local=True).load(order(f"http://{host}/hero.png"))
         assert loaded.body()["subjects"][0]["images"] == [f"http://{host}/hero.png"]
 
     @pytest.mark.parametrize(
@@ -571,5 +572,5 @@ class TestLinks:
         ],
     )
     async def test_a_public_address_is_passed_on_as_it_is(self, url: str) -> None:
-        loaded = await Images(folders=[], grants=None).load(order(url))
+        loaded = await Images(Consent()).load(order(url))
         assert loaded.body()["subjects"][0]["images"] == [url]

@@ -17,6 +17,7 @@ import pytest
 import pictures
 from pictures import data_uri, saved, scene
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
 from refvideo_mcp.schemas import ReferenceVideoRequest
 
@@ -31,7 +32,7 @@ FRAME = "Ask the user for one frame of it, saved as a picture."
 async def said(folder: Path, image: str) -> str:
     request = ReferenceVideoRequest.model_validate({"prompt": "@1 waves", "subjects": [{"images": image}]})
     with pytest.raises(Refused) as refused:
-        await Images(folders=[folder], grants=None).load(request)
+        await Images(Consent(folders=[folder])).load(request)
     return str(refused.value)
 
 
@@ -148,7 +149,7 @@ async def test_pixels_that_look_like_a_mark_make_no_raw_file(tmp_path: Path, val
     picture = pictures.tiff_of(pictures.tiff_page(160, 130, [8], 1, len(pixels)), pixels=pixels)
     (tmp_path / "grey.tif").write_bytes(picture)
     request = {"prompt": "@1 waves", "subjects": [{"images": str(tmp_path / "grey.tif")}]}
-    loaded = await Images(folders=[tmp_path], grants=None).load(ReferenceVideoRequest.model_validate(request))
+    loaded = await Images(Consent(folders=[tmp_path])).load(ReferenceVideoRequest.model_validate(request))
     sent = base64.b64decode(loaded.body()["subjects"][0]["images"][0].partition(",")[2])
     assert pictures.decoded(sent).tobytes() == pixels
 
@@ -176,7 +177,7 @@ async def test_a_file_that_is_only_in_the_cloud_says_so(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr("refvideo_mcp.images.files.os.read", not_here)
+        patch.setattr("refvideo_mcp.files.open.os.read", not_here)
         text = await said(tmp_path, str(file))
     assert text == (
         f"{file} is only in the cloud, not on this machine. "
@@ -297,6 +298,6 @@ async def loading(image: str, *folders: Path) -> Loading:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ping)
         before = time.perf_counter()
-        await Images(folders=folders, grants=None).load(request)
+        await Images(Consent(folders=folders)).load(request)
         done.set()
     return Loading(turns[-1] - before, max(b - a for a, b in itertools.pairwise(turns)))

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from refvideo_mcp.errors import Refused
+from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
 from refvideo_mcp.images.pages import page_at
 from refvideo_mcp.schemas import ReferenceVideoRequest
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 async def load(url: str, *, router_is_local: bool = False) -> str:
     request = ReferenceVideoRequest.model_validate({"prompt": "@1 waves", "subjects": [{"images": [url]}]})
-    loaded = await Images(folders=[], grants=None, router_is_local=router_is_local).load(request)
+    loaded = await Images(Consent(), router_is_local=router_is_local).load(request)
     (image,) = loaded.request.subjects[0].images
     return image
 

@@ -9,6 +9,7 @@ import pytest
 import refvideo_mcp.settings
 from command_line import call
 from refvideo_mcp.cli import EXIT_CODES
+from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
 from refvideo_mcp.schemas import ReferenceVideoRequest, Subject
 
@@ -65,9 +66,9 @@ async def test_the_first_sentence_to_say_names_pictures_that_may_be_sent_whereve
     subjects = [{"images": [picture]} for picture in sentence.split(" and ")]
     request = ReferenceVideoRequest.model_validate({"prompt": "@1 follows @2 home", "subjects": subjects})
     assert len(subjects) == 2
-    assert await Images(folders=[], grants=None).questions(request) == []
+    assert await Images(Consent()).consent.pictures_to_ask_about(request) == []
     outside = request.model_copy(update={"subjects": [Subject(id="1", images=["~/fox.png"], voice_id=None)]})
-    assert await Images(folders=[], grants=None).questions(outside) == [tmp_path]
+    assert await Images(Consent()).consent.pictures_to_ask_about(outside) == [tmp_path]
 
 
 def test_one_spelling_of_the_command_is_used_once_the_environment_is_active() -> None:

@@ -10,7 +10,7 @@ import refvideo_mcp
 
 PACKAGE = Path(refvideo_mcp.__file__).parent
 
-DOMAIN = {"errors", "network", "paths", "schemas", "settings", "router", "images", "videos", "ledger"}
+DOMAIN = {"errors", "network", "schemas", "files", "settings", "router", "images", "videos", "ledger"}
 FACES = {"tools", "tasks", "player", "prompts"}
 # Room → what it may import. A room stands below those.
 ROOMS: dict[str, set[str]] = {
@@ -18,14 +18,14 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "extras": set(),
     "network": set(),
-    "paths": set(),
     "startup": set(),
-    "schemas": {"errors", "paths"},
-    "settings": {"errors", "paths"},
+    "schemas": {"errors"},
+    "files": {"errors", "schemas"},
+    "settings": {"errors", "schemas", "files"},
     "logs": {"errors", "settings"},
     "router": {"errors", "network", "schemas"},
-    "images": {"errors", "extras", "network", "paths", "schemas"},
-    "videos": {"errors", "network", "paths", "schemas"},
+    "images": {"errors", "extras", "network", "schemas", "files"},
+    "videos": {"errors", "network", "schemas", "files"},
     "ledger": {"errors", "schemas"},
     "jobs": DOMAIN,
     "tools": {"errors", "schemas", "jobs"},
@@ -43,9 +43,9 @@ ROOMS: dict[str, set[str]] = {
         "startup",
         "errors",
         "extras",
-        "paths",
         "network",
         "schemas",
+        "files",
         "jobs",
     },
 }
@@ -58,9 +58,6 @@ ALSO = {
     ("doors", "tools"): "it tells them when a caller hung up",
     ("cli", "ledger"): "release and forget are for people, not for agents; a job's row, as in the tools",
     ("cli", "router"): "the doctor asks the router",
-    ("cli", "images"): "the doctor looks at folders; a path as people type it",
-    ("cli", "videos"): "the doctor looks at folders",
-    ("cli", "paths"): "no advice opens a home folder",
     ("cli", "player"): "which tools are listed to apps only",
 }
 # Library → the rooms that may know it.

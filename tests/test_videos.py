@@ -3,7 +3,7 @@
 import os
 import sys
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,8 +11,9 @@ import anyio
 import httpx2
 import pytest
 
-from refvideo_mcp.errors import Refused, Unavailable
-from refvideo_mcp.videos import DestinationNotAllowed, Videos, file_name
+from refvideo_mcp.errors import InvalidCall, Refused, Unavailable
+from refvideo_mcp.files import Consent, FolderNotAllowed
+from refvideo_mcp.videos import Videos, file_name
 
 pytestmark = pytest.mark.anyio
 
@@ -126,6 +127,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path.resolve()
 
 
+async def destination_of(
+    save_to: str, roots: Sequence[Path], granted: Sequence[Path] = (), *, output: Path | None = None
+) -> Path:
+    consent = Consent(output=output)
+    for folder in granted:
+        await consent.allow_saving(folder)
+    return await consent.destination(save_to, roots)
+
+
 def made(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder
@@ -161,7 +171,7 @@ async def test_destination_that_was_swapped_for_a_link_gets_no_video(save_to: st
         return httpx2.Response(200, stream=Halves(swap if when == "halfway" else lambda: None))
 
     there = Videos(None, transport=httpx2.MockTransport(answer))
-    destination = there.destination(save_to, [project])
+    destination = await destination_of(save_to, [project])
     if when == "before":
         swap()
     with pytest.raises(Unavailable) as caught:
@@ -178,62 +188,62 @@ async def test_destination_that_was_swapped_for_a_link_gets_no_video(save_to: st
 @posix_only
 async def test_destination_that_is_swapped_for_a_link_to_a_folder_itself_gets_no_video(elsewhere: Path) -> None:
     project, secret = made(elsewhere / "project"), made(elsewhere / "home" / ".ssh")
-    destination = videos(None).destination("cat.mp4", [project])
+    destination = await destination_of("cat.mp4", [project])
     destination.symlink_to(secret)
     with pytest.raises(Unavailable, match="leads to another folder"):
         await videos(None).save(URL, "cat", destination)
     assert names(secret) == []
 
 
-def test_relative_destination_is_below_the_first_root(elsewhere: Path) -> None:
+async def test_relative_destination_is_below_the_first_root(elsewhere: Path) -> None:
     roots = [made(elsewhere / "project"), made(elsewhere / "other")]
-    assert Videos(None).destination("clips", roots) == elsewhere / "project" / "clips"
-    assert Videos(None).destination("clips/intro.mp4", roots) == elsewhere / "project" / "clips" / "intro.mp4"
+    assert await destination_of("clips", roots) == elsewhere / "project" / "clips"
+    assert await destination_of("clips/intro.mp4", roots) == elsewhere / "project" / "clips" / "intro.mp4"
     assert not (elsewhere / "project" / "clips").exists()  # nothing is made before something is bought
 
 
-def test_relative_destination_without_roots_is_below_the_working_directory(
+async def test_relative_destination_without_roots_is_below_the_working_directory(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(made(elsewhere / "work"))
-    assert Videos(elsewhere / "videos").destination("clips", []) == elsewhere / "work" / "clips"
+    assert await destination_of("clips", [], output=elsewhere / "videos") == elsewhere / "work" / "clips"
 
 
-def test_server_that_started_at_home_takes_the_output_folder_instead(elsewhere: Path) -> None:
+async def test_server_that_started_at_home_takes_the_output_folder_instead(elsewhere: Path) -> None:
     """Some clients start their servers in the home folder, or in /: nobody meant it."""
-    assert Videos(elsewhere / "videos").destination("clips", []) == elsewhere / "videos" / "clips"
+    assert await destination_of("clips", [], output=elsewhere / "videos") == elsewhere / "videos" / "clips"
     with pytest.raises(Refused) as caught:
-        Videos(None).destination("clips", [])
+        await destination_of("clips", [])
     assert str(caught.value) == f"clips is relative, and there is no folder that it could be below. {ADVICE}"
 
 
-def test_other_folders_take_the_users_permission(elsewhere: Path) -> None:
+async def test_other_folders_take_the_users_permission(elsewhere: Path) -> None:
     folder = elsewhere / "films" / "2026"
-    with pytest.raises(DestinationNotAllowed) as caught:
-        Videos(elsewhere / "videos").destination(str(folder / "cat.mp4"), [made(elsewhere / "project")])
+    with pytest.raises(FolderNotAllowed) as caught:
+        await destination_of(str(folder / "cat.mp4"), [made(elsewhere / "project")], output=elsewhere / "videos")
     assert caught.value.folder == folder
     assert str(caught.value) == (
         f"Nobody has allowed yet that videos are saved in {folder}. "
         "Ask the user to set REFVIDEO_OUTPUT_DIR to it, or leave save_to out. Nothing was sent."
     )
     for granted in (folder, folder.parent):
-        assert Videos(None).destination(str(folder / "cat.mp4"), [], [granted]) == folder / "cat.mp4"
+        assert await destination_of(str(folder / "cat.mp4"), [], [granted]) == folder / "cat.mp4"
 
 
 @pytest.mark.parametrize("place", ["~/cat.mp4", "/cat.mp4"])
-def test_no_advice_makes_the_home_folder_or_a_disk_the_output_folder(elsewhere: Path, place: str) -> None:
+async def test_no_advice_makes_the_home_folder_or_a_disk_the_output_folder(elsewhere: Path, place: str) -> None:
     """Pictures may be sent from the output folder unasked."""
-    with pytest.raises(DestinationNotAllowed) as caught:
-        Videos(elsewhere / "videos").destination(place, [])
+    with pytest.raises(FolderNotAllowed) as caught:
+        await destination_of(place, [], output=elsewhere / "videos")
     assert str(caught.value.advice) == ADVICE
 
 
-def test_permission_for_the_home_folder_is_none_for_all_below_it(elsewhere: Path) -> None:
+async def test_permission_for_the_home_folder_is_none_for_all_below_it(elsewhere: Path) -> None:
     home = elsewhere / "home"
-    assert Videos(None).destination("~/cat.mp4", [], [home]) == home / "cat.mp4"
-    assert Videos(None).destination("~", [], [home]) == home
-    with pytest.raises(DestinationNotAllowed) as caught:
-        Videos(None).destination("~/Music/cat.mp4", [], [home])
+    assert await destination_of("~/cat.mp4", [], [home]) == home / "cat.mp4"
+    assert await destination_of("~", [], [home]) == home
+    with pytest.raises(FolderNotAllowed) as caught:
+        await destination_of("~/Music/cat.mp4", [], [home])
     assert caught.value.folder == home / "Music"
 
 
@@ -250,12 +260,12 @@ def test_permission_for_the_home_folder_is_none_for_all_below_it(elsewhere: Path
         "\u202a{root}/my clips",
     ],
 )
-def test_a_destination_may_be_spelled_as_pictures_may(elsewhere: Path, save_to: str) -> None:
+async def test_a_destination_may_be_spelled_as_pictures_may(elsewhere: Path, save_to: str) -> None:
     root = made(elsewhere / "project")
-    assert Videos(None).destination(save_to.format(root=root), [root]) == root / "my clips"
+    assert await destination_of(save_to.format(root=root), [root]) == root / "my clips"
 
 
-def test_links_and_dots_are_followed_before_the_check(elsewhere: Path) -> None:
+async def test_links_and_dots_are_followed_before_the_check(elsewhere: Path) -> None:
     project, outside = made(elsewhere / "project"), made(elsewhere / "outside")
     spellings = ["../outside", f"{project}/../outside"]
     try:
@@ -264,18 +274,18 @@ def test_links_and_dots_are_followed_before_the_check(elsewhere: Path) -> None:
     except OSError:
         pass  # Windows wants a privilege for it
     for spelling in spellings:
-        with pytest.raises(DestinationNotAllowed) as caught:
-            Videos(None).destination(spelling, [project])
+        with pytest.raises(FolderNotAllowed) as caught:
+            await destination_of(spelling, [project])
         assert caught.value.folder == outside
 
 
-def test_hidden_folders_are_refused_unless_they_are_the_project_itself(elsewhere: Path) -> None:
+async def test_hidden_folders_are_refused_unless_they_are_the_project_itself(elsewhere: Path) -> None:
     worktree = made(elsewhere / ".worktrees" / "one")
-    assert Videos(None).destination("clips", [worktree]) == worktree / "clips"
+    assert await destination_of("clips", [worktree]) == worktree / "clips"
     for hidden, roots in ((elsewhere / "home" / ".ssh", []), (worktree / ".git" / "hooks", [worktree])):
         with pytest.raises(Refused) as caught:
-            Videos(None).destination(str(hidden), roots)
-        assert not isinstance(caught.value, DestinationNotAllowed)
+            await destination_of(str(hidden), roots)
+        assert not isinstance(caught.value, FolderNotAllowed)
         assert str(caught.value) == f"{hidden} is a hidden folder. {ADVICE}"
 
 
@@ -312,23 +322,23 @@ def test_hidden_folders_are_refused_unless_they_are_the_project_itself(elsewhere
         ("猫" * 100, "The place for the video holds a name that is too long."),
     ],
 )
-def test_destination_that_cannot_be_is_refused_in_a_sentence(save_to: str, says: str, elsewhere: Path) -> None:
+async def test_destination_that_cannot_be_is_refused_in_a_sentence(save_to: str, says: str, elsewhere: Path) -> None:
     root = made(elsewhere / "project")
     (root / "notes.txt").touch()
     with pytest.raises(Refused) as caught:
-        Videos(None).destination(save_to, [root])
-    assert type(caught.value) is Refused
+        await destination_of(save_to, [root])
+    assert type(caught.value) is InvalidCall
     assert str(caught.value).replace(f"{root}{os.sep}", "ROOT/") == f"{says} {ADVICE}"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows guesses the homes of other users")
-def test_home_of_nobody_is_refused() -> None:
+async def test_home_of_nobody_is_refused() -> None:
     with pytest.raises(Refused) as caught:
-        Videos(None).destination("~nobody-of-this-name/clips", [])
+        await destination_of("~nobody-of-this-name/clips", [])
     assert str(caught.value) == f"There is no home folder for ~nobody-of-this-name/clips. {ADVICE}"
 
 
-def test_folder_that_cannot_be_written_is_refused_before_anything_is_paid(elsewhere: Path) -> None:
+async def test_folder_that_cannot_be_written_is_refused_before_anything_is_paid(elsewhere: Path) -> None:
     folder = made(elsewhere / "sealed")
     folder.chmod(0o500)
     if os.access(folder, os.W_OK):  # for root and on Windows it can be written all the same
@@ -336,5 +346,5 @@ def test_folder_that_cannot_be_written_is_refused_before_anything_is_paid(elsewh
     if not folder.exists():
         pytest.skip("no folder here refuses to be written")
     with pytest.raises(Refused) as caught:
-        Videos(folder).destination(str(folder), [])
+        await destination_of(str(folder), [], output=folder)
     assert str(caught.value).startswith(f"Nothing can be written in {folder.resolve()}: ")

@@ -11,8 +11,9 @@ from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
 
 from refvideo_mcp import __version__
-from refvideo_mcp.images import Bucket, Grants, Images
-from refvideo_mcp.jobs import Caller, Clock, Crew, InFlight, Jobs, Limits, Permissions
+from refvideo_mcp.files import Consent
+from refvideo_mcp.images import Bucket, Images
+from refvideo_mcp.jobs import Caller, Clock, Crew, InFlight, Jobs, Limits
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.player import hide_from_others, player
 from refvideo_mcp.prompts import build_prompts
@@ -25,7 +26,7 @@ from refvideo_mcp.videos import Videos
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["build_server", "pictures_of", "running"]
+__all__ = ["build_server", "consent_of", "running"]
 
 # The tools change only with the program, which a client may have updated meanwhile.
 TOOLS_KEEP_MS = 300_000
@@ -62,13 +63,15 @@ async def running(
             folder = stack.enter_context(TemporaryDirectory(prefix="refvideo-", ignore_cleanup_errors=True))
             database = Path(folder) / "ledger.db"
             state, cache = None, Path(folder) / "cache"
-        images = pictures_of(settings, base_url, state)
+        consent, is_local = consent_of(settings, state), _is_local(base_url)
+        bucket = Bucket(settings.media_store, any_host=is_local) if settings.media_store else None
+        images = Images(consent, router_is_local=is_local, bucket=bucket)
         videos = Videos(
             settings.output_dir,
             max_mb=settings.max_video_mb,
             cache=cache,
             preview=settings.preview,
-            any_host=_is_local(base_url),
+            any_host=is_local,
             transport=transport,
         )
         crew = Crew(
@@ -77,9 +80,7 @@ async def running(
             ledger=Ledger(database, shows_path=not settings.http),
             images=images,
             videos=videos,
-            permissions=Permissions(
-                images, videos, None if settings.http else Grants(_below(state, "save-folders.json"))
-            ),
+            consent=consent,
             clock=time,
             in_flight=in_flight or InFlight(),
             hands_out_files=not settings.http,
@@ -98,25 +99,14 @@ async def running(
             )
 
 
-def pictures_of(settings: Settings, base_url: str, state: Path | None) -> Images:
-    """The door for pictures, below the folders that the settings name and the user has allowed."""
-    router_is_local = _is_local(base_url)
-    return Images(
-        folders=[*settings.image_dirs, *([settings.output_dir] if settings.output_dir else [])],
-        grants=_below(state, "picture-folders.json"),
-        local_files=not settings.http,
-        router_is_local=router_is_local,
-        bucket=Bucket(settings.media_store, any_host=router_is_local) if settings.media_store else None,
-    )
+def consent_of(settings: Settings, state: Path | None) -> Consent:
+    """Which folders the settings name and the user has allowed."""
+    return Consent(folders=settings.image_dirs, output=settings.output_dir, state=state, local=not settings.http)
 
 
 def _is_local(base_url: str) -> bool:
     """Whether the router is on this machine itself, and so may be what it names."""
     return is_loopback(urlsplit(base_url).hostname or "")
-
-
-def _below(folder: Path | None, name: str) -> Path | None:
-    return folder / name if folder else None
 
 
 def build_server(

@@ -3,7 +3,7 @@
 * RefvideoError
   * Refused            refused here, and nothing bought: the user, a setting or time has to change something first
     * InvalidCall        the call itself has to: correct it, then make it again
-    * FolderNotAllowed, DestinationNotAllowed (of images, videos): the user may allow the folder
+    * FolderNotAllowed (of files): the user may allow the folder
     * UncertainTwin (of jobs): the same job may exist already; only the user may have it sent again
     * LedgerTrouble (of ledger): what was submitted can be neither read nor written down now
   * SubmitRejected     the router refused the job: nothing bought; mend the cause, then submit again

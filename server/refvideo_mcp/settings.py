@@ -12,7 +12,8 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from refvideo_mcp.errors import Refused, clean
-from refvideo_mcp.paths import NoPath, is_nothing, meant, unwrapped
+from refvideo_mcp.files import NoPath, parse_path
+from refvideo_mcp.schemas.coercion import is_nothing, unwrapped
 
 __all__ = ["Settings", "is_loopback"]
 
@@ -183,7 +184,7 @@ def _path(text: str) -> Path:
     if text.casefold() in (*_NO, *_YES):
         raise ValueError(f"must be a folder, not {text}")
     try:
-        return Path(meant(text)).expanduser().absolute()
+        return Path(parse_path(text)).expanduser().absolute()
     except NoPath as error:
         raise ValueError(f"({clean(text, 100)}) {clean(str(error), 100)}") from None
     except RuntimeError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from refvideo_mcp.cli.config import as_shell_line, server_command
 from refvideo_mcp.errors import InvalidCall, clean
 from refvideo_mcp.extras import how_to_install
-from refvideo_mcp.paths import is_broad, is_drive, real
+from refvideo_mcp.files import is_broad, is_drive, real
 
 if TYPE_CHECKING:
     from refvideo_mcp.cli.console import Console

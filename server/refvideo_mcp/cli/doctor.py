@@ -21,16 +21,16 @@ from urllib.parse import urlsplit
 import anyio
 
 from refvideo_mcp import __version__
-from refvideo_mcp.app import pictures_of
+from refvideo_mcp.app import consent_of
 from refvideo_mcp.cli import DONE, FAILED
 from refvideo_mcp.cli.console import Console
 from refvideo_mcp.cli.options import add_json_option
 from refvideo_mcp.errors import ReadRefused, Refused, RefvideoError, UnknownTask
 from refvideo_mcp.extras import EXTRAS, how_to_install
+from refvideo_mcp.files import check_writable
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.router import Router
 from refvideo_mcp.settings import Settings, is_loopback
-from refvideo_mcp.videos import check_writable
 
 __all__ = ["add_doctor"]
 
@@ -163,9 +163,9 @@ def _folders(settings: Settings) -> Iterator[Check]:
         yield Check("pictures", False, f"{missing[0]} is no folder.", "Correct REFVIDEO_IMAGE_DIRS.")
     else:
         state = None if settings.sandbox else settings.state_dir
-        whole, alone = anyio.run(pictures_of(settings, settings.base_url, state).allowed)
-        named = [str(folder) for folder in whole if folder.is_dir()]
-        named += [f"{folder} (that folder alone)" for folder in alone if folder.is_dir()]
+        policy = consent_of(settings, state).reading.policy()
+        named = [str(folder) for folder in dict.fromkeys(policy.whole) if folder.is_dir()]
+        named += [f"{folder} (that folder alone)" for folder in sorted(policy.flat) if folder.is_dir()]
         yield Check("pictures", True, f"from {', '.join(named) or 'nowhere unasked'}")
 
 

@@ -19,7 +19,7 @@ from refvideo_mcp.cli.options import add_json_option, add_spec_options, given, s
 from refvideo_mcp.cli.results import print_error, print_job, print_json
 from refvideo_mcp.doors.shutdown import BEING_SUBMITTED, Shutdown
 from refvideo_mcp.errors import Refused, RefvideoError, clean
-from refvideo_mcp.images.spellings import kind_of
+from refvideo_mcp.files import NoPath, kind_of, parse_path
 from refvideo_mcp.jobs import (
     Jobs,
     Submission,
@@ -35,8 +35,8 @@ from refvideo_mcp.jobs import (
 )
 from refvideo_mcp.ledger import OPEN, Draft, Job
 from refvideo_mcp.logs import logging_to_stderr
-from refvideo_mcp.paths import NoPath, meant, unwrapped
 from refvideo_mcp.schemas import GenerateCall, ListCall, ResultCall, read_arguments
+from refvideo_mcp.schemas.coercion import unwrapped
 from refvideo_mcp.settings import Settings
 
 __all__ = ["add_generate", "add_list", "add_result", "add_save"]
@@ -285,7 +285,7 @@ def _from_here(source: str) -> str:
     if kind_of(unwrapped(source)) != "path":
         return source
     try:
-        text = meant(source)
+        text = parse_path(source)
     except NoPath:
         return source  # where it is read, it is refused
     if text.startswith("~"):

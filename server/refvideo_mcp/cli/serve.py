@@ -5,7 +5,6 @@ import os
 
 from refvideo_mcp.cli.options import number, port
 from refvideo_mcp.errors import InvalidCall, Refused
-from refvideo_mcp.settings import Settings
 from refvideo_mcp.startup import hastened
 
 __all__ = ["add_sandbox", "add_serve"]
@@ -24,6 +23,8 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
 def _serve(options: argparse.Namespace) -> None:
     if options.port is not None and not options.http:
         raise InvalidCall("--port is for --http.")
+    with hastened():
+        from refvideo_mcp.settings import Settings
     settings = Settings.to_serve(os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http)
     if not options.http:
         with hastened():

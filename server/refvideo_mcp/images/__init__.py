@@ -1,9 +1,7 @@
 """Reference images: a path, URL or data URI becomes what the router takes, and nothing else leaves this machine."""
 
 from refvideo_mcp.images.bucket import Bucket
-from refvideo_mcp.images.grants import Grants
 from refvideo_mcp.images.images import Images, LoadedRequest
 from refvideo_mcp.images.picture import Picture
-from refvideo_mcp.images.places import FolderNotAllowed
 
-__all__ = ["Bucket", "FolderNotAllowed", "Grants", "Images", "LoadedRequest", "Picture"]
+__all__ = ["Bucket", "Images", "LoadedRequest", "Picture"]

@@ -11,19 +11,15 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.errors import InvalidCall, Refused, clean
+from refvideo_mcp.files import Consent, LocalFile, find, kind_of, read
 from refvideo_mcp.images.bucket import Bucket
-from refvideo_mcp.images.files import read
 from refvideo_mcp.images.fit import BODY_BYTES, fit
-from refvideo_mcp.images.folders import Folders
-from refvideo_mcp.images.grants import Grants
 from refvideo_mcp.images.inline import content_of
 from refvideo_mcp.images.links import checked_link
 from refvideo_mcp.images.picture import Picture, prepare
-from refvideo_mcp.images.places import Place, find, folder_to_ask_about, trouble_as_refusal
-from refvideo_mcp.images.spellings import kind_of
-from refvideo_mcp.paths import real, unwrapped
 from refvideo_mcp.schemas import ReferenceVideoRequest
+from refvideo_mcp.schemas.coercion import unwrapped
 
 __all__ = ["Images", "LoadedRequest"]
 
@@ -67,26 +63,14 @@ class _Inline:
 
 
 class Images:
-    """Turns what a call names into what the router takes, below the folders that the user allows.
+    """Turns what a call names into what the router takes, with the user's consent.
 
-    `folders` are allowed whatever they are; `grants` is the file that remembers what the user allowed, None = this
-    process does. `local_files` is False over HTTP, where paths would be the server's. `router_is_local`: it can fetch
-    from this machine's network. `bucket` is where pictures go before the router gets links to them; None = the router
-    gets the pictures.
+    `router_is_local`: it can fetch from this machine's network. `bucket` is where pictures go before the router gets
+    links to them; None = the router gets the pictures.
     """
 
-    def __init__(
-        self,
-        *,
-        folders: Sequence[Path],
-        grants: Path | None,
-        local_files: bool = True,
-        router_is_local: bool = False,
-        bucket: Bucket | None = None,
-    ):
-        self._folders = Folders(folders)
-        self._grants = Grants(grants)
-        self._local_files = local_files
+    def __init__(self, consent: Consent, *, router_is_local: bool = False, bucket: Bucket | None = None):
+        self.consent = consent
         self._router_is_local = router_is_local
         self.bucket = bucket
         self._threads = anyio.CapacityLimiter(AT_ONCE)
@@ -108,60 +92,34 @@ class Images:
         request = request.model_copy(update={"subjects": subjects})
         fitted = await self._in_thread(partial(_fitted, request, pictures, self.bucket is None))
         warnings = dict.fromkeys(warning for picture in fitted.values() for warning in picture.warnings)
-        sent = dict.fromkeys(place.path for place in found.values() if isinstance(place, Place))
+        sent = dict.fromkeys(place.path for place in found.values() if isinstance(place, LocalFile))
         return LoadedRequest(request, fitted, tuple(warnings), tuple(sent))
 
-    async def questions(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> list[Path]:
-        """Folders that the user would have to allow for this request, each once. No file is opened."""
-        return await self._in_thread(partial(self._to_ask_about, request, tuple(roots)))
-
-    async def allowed(self) -> tuple[list[Path], list[Path]]:
-        """Folders whose pictures may be sent without a question: with all below them, and on their own."""
-        rule = await self._in_thread(lambda: self._folders.rule(self._grants.folders(), ()))
-        return list(dict.fromkeys(rule.whole)), sorted(rule.flat)
-
-    async def allow(self, folder: Path) -> None:
-        """The user said yes: pictures from this folder may be sent, now and later."""
-        await self._in_thread(lambda: self._grants.add(real(folder)))
-
-    def _found(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> dict[str, Place | _Inline]:
+    def _found(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> dict[str, LocalFile | _Inline]:
         """What each image of the request means, by its text; links are checked and left out."""
-        rule = self._folders.rule(self._grants.folders(), roots)
-        found: dict[str, Place | _Inline] = {}
+        policy = self.consent.reading.policy(roots)
+        found: dict[str, LocalFile | _Inline] = {}
         for image, where in _images(request):
             source = unwrapped(image)
             match kind_of(source):
-                case "link":
+                case "url":
                     checked_link(source, where, any_host=self._router_is_local)
-                case "inline":
+                case "data URI":
                     found.setdefault(image, _Inline(source, f"The data URI in {where}"))
-                case "path" if not self._local_files:
-                    raise Refused(
+                case "path" if not self.consent.local:
+                    raise InvalidCall(
                         f"This server is reached over HTTP and reads no local files, such as {clean(source, 100)}: "
                         "use an https URL or a data URI, or run refvideo-mcp as a stdio server where the picture is."
                     )
                 case "path":
-                    found.setdefault(image, find(source, where, rule))
+                    found.setdefault(image, find(source, where, policy))
         return found
 
-    def _to_ask_about(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> list[Path]:
-        rule = self._folders.rule(self._grants.folders(), roots)
-        folders: dict[Path, None] = {}
-        for image, where in _images(request) if self._local_files else ():
-            source = unwrapped(image)
-            try:
-                folder = folder_to_ask_about(source, where, rule) if kind_of(source) == "path" else None
-            except Refused:
-                return []  # the request will be refused anyway
-            if folder is not None:
-                folders[folder] = None
-        return list(folders)
-
-    async def _ready(self, found: dict[str, Place | _Inline]) -> dict[str, Picture]:
+    async def _ready(self, found: dict[str, LocalFile | _Inline]) -> dict[str, Picture]:
         pictures: dict[str, Picture] = {}
         troubles: dict[str, Refused] = {}
 
-        async def get_ready(image: str, place: Place | _Inline) -> None:
+        async def get_ready(image: str, place: LocalFile | _Inline) -> None:
             if troubles:
                 return
             try:
@@ -191,12 +149,10 @@ def _images(request: ReferenceVideoRequest) -> Iterator[tuple[str, str]]:
             yield image, f"`subjects[{place}].images[{number}]`"
 
 
-def _picture(place: Place | _Inline) -> Picture:
+def _picture(place: LocalFile | _Inline) -> Picture:
     if isinstance(place, _Inline):
         return prepare(content_of(place.uri, place.name), place.name, place.name)
-    with trouble_as_refusal(place.shown):
-        content = read(place.path, place.shown)
-    return prepare(content, place.name, place.shown)
+    return prepare(read(place), place.name, place.shown)
 
 
 def _fitted(request: ReferenceVideoRequest, pictures: dict[str, Picture], in_body: bool) -> dict[str, Picture]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import unquote, unquote_to_bytes
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.images.files import MAX_BYTES
+from refvideo_mcp.files import MAX_BYTES
 
 __all__ = ["content_of"]
 

@@ -21,7 +21,6 @@ from refvideo_mcp.jobs.clock import Clock
 from refvideo_mcp.jobs.crew import Crew, InFlight
 from refvideo_mcp.jobs.jobs import Jobs
 from refvideo_mcp.jobs.outcomes import failure
-from refvideo_mcp.jobs.permissions import Permissions
 from refvideo_mcp.jobs.questions import about_buying, about_pictures, about_saving, about_twin, declined
 from refvideo_mcp.jobs.rules import Limits, UncertainTwin
 from refvideo_mcp.jobs.saving import is_being_saved
@@ -34,7 +33,6 @@ __all__ = [
     "InFlight",
     "Jobs",
     "Limits",
-    "Permissions",
     "Sight",
     "Submission",
     "UncertainTwin",

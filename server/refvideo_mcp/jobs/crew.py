@@ -11,9 +11,9 @@ from typing import ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
+from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
 from refvideo_mcp.jobs.clock import Clock
-from refvideo_mcp.jobs.permissions import Permissions
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
 from refvideo_mcp.videos import Videos
@@ -80,7 +80,7 @@ class Crew:
     ledger: Ledger
     images: Images
     videos: Videos
-    permissions: Permissions
+    consent: Consent
     clock: Clock
     in_flight: InFlight
     hands_out_files: bool = True

@@ -39,7 +39,7 @@ async def prepare(
     Raises:
         Refused: a picture or `save_to` cannot be used; nothing was sent.
     """
-    destination = await crew.permissions.destination(save_to, roots) if save_to else None
+    destination = await crew.consent.destination(save_to, roots) if save_to else None
     loaded = await crew.images.load(request, roots)
     # Hashing 20 MB would hold up a ping.
     draft = await anyio.to_thread.run_sync(

@@ -47,7 +47,7 @@ class Jobs:
         self._clock = crew.clock
         self._background = background
         self._watches = Watches(crew, background)
-        self.permissions = crew.permissions
+        self.consent = crew.consent
         self.host = crew.router.host
         self._callers = Callers()
         self.buying = Buying(crew, limits, self._callers, self._watches, background, self.collect)
@@ -84,7 +84,7 @@ class Jobs:
             JobFailed: so it did.
             Unavailable: it could not be fetched or stored.
         """
-        destination = await self.permissions.destination(to, roots) if to else None
+        destination = await self.consent.destination(to, roots) if to else None
         known, _ = await self._known(handle)
         return await save_again(self._crew, known or self._adopted(handle), destination)
 

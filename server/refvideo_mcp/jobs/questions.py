@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refvideo_mcp.errors import Advice, Refused, clean
+from refvideo_mcp.files import is_broad
 from refvideo_mcp.jobs.callers import Caller
 from refvideo_mcp.jobs.jobs import Jobs
-from refvideo_mcp.paths import is_broad
 from refvideo_mcp.schemas import GenerateCall
 
 __all__ = [
@@ -42,21 +42,21 @@ class PurchaseQuestion:
 
 async def about_pictures(jobs: Jobs, call: GenerateCall, roots: Sequence[Path] = ()) -> FolderQuestion | None:
     """Once per folder, before its pictures leave this machine. `roots` are the client's folders."""
-    folders = await jobs.permissions.pictures_to_ask_about(call, roots)
+    folders = await jobs.consent.pictures_to_ask_about(call, roots)
     if not folders:
         return None
     names = " and ".join(map(_named, folders))
     return FolderQuestion(
-        f"Send pictures from {names} to {jobs.buying.pictures_go_to}?", lambda: jobs.permissions.allow_pictures(folders)
+        f"Send pictures from {names} to {jobs.buying.pictures_go_to}?", lambda: jobs.consent.allow_pictures(folders)
     )
 
 
 async def about_saving(jobs: Jobs, save_to: str, roots: Sequence[Path] = ()) -> FolderQuestion | None:
     """Once per folder, before a video is put there."""
-    folder = await jobs.permissions.folder_to_ask_about(save_to, roots)
+    folder = await jobs.consent.folder_to_ask_about(save_to, roots)
     if folder is None:
         return None
-    return FolderQuestion(f"Save videos in {_named(folder)}?", lambda: jobs.permissions.allow_saving(folder))
+    return FolderQuestion(f"Save videos in {_named(folder)}?", lambda: jobs.consent.allow_saving(folder))
 
 
 async def about_twin(jobs: Jobs, call: GenerateCall, roots: Sequence[Path] = ()) -> str | None:

@@ -15,6 +15,7 @@ __all__ = [
     "at_most",
     "bare_id",
     "from_json",
+    "is_nothing",
     "number",
     "numbered",
     "place",
@@ -22,12 +23,37 @@ __all__ = [
     "resolution",
     "seconds",
     "text",
+    "unwrapped",
     "word",
 ]
 
 _SECONDS = re.compile(r"([0-9]+)(\.0+)?\s*(s|secs?|seconds?)", re.IGNORECASE)
 # Also the multiplication sign, and the colon of Chinese keyboards.
 _RATIO = re.compile(r"0*([1-9][0-9]{0,4})\s*[:x/\u00d7\uff1a]\s*0*([1-9][0-9]{0,4})")
+
+_QUOTES = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019", "\u00ab\u00bb")
+# Marks that copying puts around a text. Those that turn it around are none.
+_MARKS = "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u2060\u2066\u2067\u2068\u2069\ufeff"
+# What programs write where they have nothing, and what stands where they filled nothing in; a home folder is something.
+_NOTHING = re.compile(
+    r"|null|none|nil|undefined|\(null\)|\$\{(?!(?-i:(env:)?(HOME|USERPROFILE)|userHome)\})[^}]*\}|\{\{[^}]*\}\}|%\w+%",
+    re.IGNORECASE,
+)
+
+
+def unwrapped(text: str) -> str:
+    """What is written, without the quotes, spaces and invisible marks that copying has put around it."""
+    while True:
+        before, text = text, text.strip().strip(_MARKS)
+        if len(text) > 1 and text[0] + text[-1] in _QUOTES:
+            text = text[1:-1]
+        if text == before:
+            return text
+
+
+def is_nothing(text: str) -> bool:
+    """Whether it is no value, but a word for none, or a placeholder that nobody has filled in."""
+    return _NOTHING.fullmatch(unwrapped(text)) is not None
 
 
 def from_json(value: str) -> Any:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from refvideo_mcp.errors import clean
-from refvideo_mcp.paths import is_nothing
 from refvideo_mcp.schemas import coercion
 from refvideo_mcp.schemas.mentions import is_mentioned, meant, unknown_mentions
 
@@ -57,7 +56,7 @@ class SpecModel(BaseModel):
         if value is None or field is None or field.is_required():
             return value is not None
         if isinstance(value, str):
-            return not is_nothing(value)
+            return not coercion.is_nothing(value)
         is_zero = value == 0 and not isinstance(value, bool)
         return not (is_zero and any(getattr(rule, "ge", 0) > 0 for rule in field.metadata))
 

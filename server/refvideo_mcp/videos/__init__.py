@@ -1,9 +1,8 @@
 """Finished videos: a presigned link becomes a file that plays, and one picture that shows what is in it."""
 
-from refvideo_mcp.videos.destinations import DestinationNotAllowed, check_writable
 from refvideo_mcp.videos.names import file_name
 from refvideo_mcp.videos.part import NotReached
 from refvideo_mcp.videos.pieces import Piece
 from refvideo_mcp.videos.videos import Videos
 
-__all__ = ["DestinationNotAllowed", "NotReached", "Piece", "Videos", "check_writable", "file_name"]
+__all__ = ["NotReached", "Piece", "Videos", "file_name"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from refvideo_mcp.errors import Unavailable, clean
-from refvideo_mcp.videos.destinations import check_still_there
+from refvideo_mcp.files import check_still_there
 
 __all__ = ["NotReached", "Part", "ending_of", "sweep"]
 

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from refvideo_mcp.errors import Unavailable, ask_user, clean
-from refvideo_mcp.videos.destinations import checked_destination, folder_and_name
+from refvideo_mcp.files import folder_and_name
 from refvideo_mcp.videos.download import download, new_client
 from refvideo_mcp.videos.part import Part
 from refvideo_mcp.videos.pieces import Piece, read_piece
@@ -59,18 +59,6 @@ class Videos:
         self._transport = transport
         self._tls: ssl.SSLContext | None = None
         self._previews = Previews(cache if preview else None)
-
-    def destination(self, save_to: str, roots: Sequence[Path], grants: Sequence[Path] = ()) -> Path:
-        """The absolute path that `save_to` means: a folder, or the .mp4 file itself. Blocks: call it in a thread.
-
-        A relative one is below the first of the client's `roots`, else below a permitted working directory, else below
-        the output folder. `grants` are folders that the user allowed.
-
-        Raises:
-            DestinationNotAllowed: the user would have to allow its `folder`.
-            Refused: no video can be saved there.
-        """
-        return checked_destination(save_to, self.folder, roots, grants)
 
     async def save(self, url: str, name: str, destination: Path | None = None) -> Path:
         """Download `url` to a new file called `name` plus its ending, or to a checked `destination`.
