@@ -7,17 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from io import RawIOBase
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
 import anyio.to_thread
 import pytest
 
 from command_line import COMMAND, environment
 from marker import KEY
 from misbehaving_router import MisbehavingRouter
+from refvideo_mcp.ledger import Ledger
 
 pytestmark = [
     pytest.mark.anyio,
@@ -69,18 +71,21 @@ class Window:
 
     def call(self) -> None:
         """Make the call, and wait until there is something of its answer to read."""
+        self.begin()
+        assert select.select([self.stdout], [], [], 30)[0]
+
+    def begin(self) -> None:
         client = {"name": "raw", "version": "1"}
         params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}
         self.send(id=1, method="initialize", params=params)
         self.read()
         self.send(method="notifications/initialized")
         self.send(id=2, method="tools/call", params={"name": "generate_reference_video", "arguments": ORDER})
-        assert select.select([self.stdout], [], [], 30)[0]
 
 
 def is_killed(window: Window) -> None:
-    window.stdin.close()
     window.stdout.close()
+    window.stdin.close()
     window.server.wait(30)
 
 
@@ -144,3 +149,20 @@ async def test_a_call_repeated_in_the_next_process_is_another_take_only_if_the_a
     assert len(router.posts) == (2 if is_delivered else 1)
     assert answer["structuredContent"]["task_id"] == ("task-2" if is_delivered else "task-1")
     assert ("An identical call had already started this job" in answer["content"][0]["text"]) != is_delivered
+
+
+async def test_what_the_router_answers_after_the_client_was_killed_is_recorded(tmp_path: Path) -> None:
+    async with MisbehavingRouter() as router:
+        router.hold = anyio.Event()
+        with Window.open(tmp_path, router.url, "pipes") as window:
+            await anyio.to_thread.run_sync(window.begin)
+            with anyio.fail_after(30):
+                await router.until(lambda: bool(router.accepted))
+            window.stdout.close()
+            window.stdin.close()
+            await anyio.sleep(1)  # the server has noticed
+            router.hold.set()
+            await anyio.to_thread.run_sync(window.server.wait)
+    with closing(Ledger(tmp_path / "state" / "refvideo-mcp" / "ledger.db")) as ledger:
+        (job,) = ledger.newest(f"local@{router.url.removeprefix('http://')}", 10)
+    assert (job.state, job.task_id, len(router.posts)) == ("queued", "task-1", 1)

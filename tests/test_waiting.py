@@ -11,6 +11,10 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from fake_router import UNREACHABLE, FakeRouter, Reply, files, jobs, process, refused, result, said, submit, told
+from marker import KEY
+from refvideo_mcp.app import running
+from refvideo_mcp.errors import JobFailed
+from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -244,6 +248,17 @@ async def test_an_unknown_task_id_is_answered_with_the_three_newest_ones(
     )
 
 
+async def test_an_unknown_task_id_is_not_asked_for_any_longer(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    async with process(router, ledger) as client:
+        await result(client, "no-such-task")
+        asked = len(router.polls)
+        await clock.sleep(600)
+
+    assert len(router.polls) == asked
+
+
 async def test_a_job_of_another_account_is_not_found_and_the_router_is_not_asked(
     router: FakeRouter, ledger: Path
 ) -> None:
@@ -335,6 +350,27 @@ async def test_whoever_buys_goes_on_with_the_unfinished_jobs_of_processes_that_e
         await submit(client, "@1 sleeps")
         await clock.sleep(120)
         assert len(await files(videos)) == 2
+
+
+async def test_a_video_is_saved_where_its_call_wanted_it(router: FakeRouter, ledger: Path, videos: Path) -> None:
+    wanted = videos / "mine" / "cat.mp4"
+    async with process(router, ledger, output_dir=videos, max_wait=300) as client:
+        await submit(client, save_to=str(wanted))
+        answer = await result(client, wait_seconds=300)
+
+    assert told(answer)["videos"][0]["saved_to"] == str(wanted)
+    assert await anyio.Path(wanted).is_file()
+
+
+async def test_a_failed_job_has_no_video_to_save(clock: VirtualClock, router: FakeRouter, ledger: Path) -> None:
+    router.takes, router.fails = 1, {"task-1": "INTERNAL"}
+    async with process(router, ledger) as client:
+        await submit(client)
+        await clock.sleep(5)
+    settings = Settings(api_key=KEY, database=ledger)
+    async with running(settings, transport=router.transport, clock=clock) as state:
+        with pytest.raises(JobFailed, match='Job task-1 failed: "INTERNAL"'):
+            await state.jobs.save("task-1")
 
 
 async def test_a_finished_job_is_not_asked_for_again_while_its_file_is_there(

@@ -224,6 +224,20 @@ async def test_a_task_of_another_program_is_asked_for_and_adopted_when_the_ledge
     assert rows(ledger) == [("succeeded", "other")]
 
 
+async def test_a_window_that_cannot_reach_the_router_hears_of_it_from_another(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 3600
+    async with process(router, ledger) as window, process(FakeRouter(clock, result=UNREACHABLE), ledger) as cut_off:
+        await submit(window)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(result, window)
+            answer = await result(cut_off)
+
+    assert not answer.is_error
+    assert told(answer)["state"] == "processing"
+
+
 async def test_a_video_of_another_program_is_saved_once_though_the_ledger_is_gone(
     clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
 ) -> None:
@@ -511,6 +525,7 @@ async def test_two_processes_save_each_video_once_however_long_the_queue(
         for scene in range(5):
             await submit(one, prompt=f"@1 in scene {scene}")
         await clock.sleep(30)
+        assert len(fetched) == 3, "more at once would be slower for each"
         async with process(router, ledger, output_dir=videos):
             await clock.sleep(2000)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
+from anyio.abc import TaskGroup, TaskStatus
 
 from refvideo_mcp.errors import ReadRefused, Refused, SubmitRejected, UnknownTask, clean
 from refvideo_mcp.jobs.background import Background
@@ -39,6 +40,14 @@ CLOSE_SECONDS = 30.0
 OnProgress = Callable[[Job, float], Awaitable[None]]
 
 
+async def _shielded(*, task_status: TaskStatus[TaskGroup]) -> None:
+    """Tasks that nothing but their own group cancels: a client that is gone must not break off a POST."""
+    with anyio.CancelScope(shield=True):
+        async with anyio.create_task_group() as tasks:
+            task_status.started(tasks)
+            await anyio.sleep_forever()
+
+
 class Jobs:
     """Every job of one account, followed in the background while the process runs. `buying` starts new ones."""
 
@@ -57,7 +66,8 @@ class Jobs:
     async def open(cls, crew: Crew, limits: Limits) -> AsyncIterator["Jobs"]:
         """Jobs that are followed until the block ends; a POST on its way then is waited for, 30 s at most."""
         try:
-            async with anyio.create_task_group() as tasks:
+            async with anyio.create_task_group() as beside:
+                tasks = await beside.start(_shielded)
                 background = Background(tasks)
                 jobs = cls(crew, limits, background)
                 background.start_soon(jobs._collect_later)

@@ -127,7 +127,7 @@ class Watch:
                     break
                 await self._rest(AGAIN_SECONDS, at_least=SLOWEST_POLL_SECONDS)
         finally:
-            self.over, self.posting = True, False
+            self.over = True
             self.record.tell()
         while self.record.is_behind:  # nobody asks any longer, and the next process has only the ledger
             await self._clock.sleep(SLOWEST_POLL_SECONDS)
