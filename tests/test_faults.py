@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from faults import HUGE, OneFault
 from marker import KEY
 from misbehaving_router import Body, Fault, InTurn, MisbehavingRouter, Redirect, Status, nowhere
 from refvideo_mcp.app import build_server
+from refvideo_mcp.errors import Unavailable
 from refvideo_mcp.jobs import Clock
 from refvideo_mcp.ledger import Ledger
-from refvideo_mcp.router import Timeouts
+from refvideo_mcp.router import Router, Timeouts
 from refvideo_mcp.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -374,6 +376,38 @@ async def test_router_that_refuses_connections_gets_nothing_and_the_agent_reads_
     assert said(looked) == f"No answer from {host} ({refused}). Last known state of job task-1: none. {AGAIN}"
     assert submitted.is_error
     assert looked.is_error
+
+
+async def test_questions_share_a_connection_which_no_submission_gets() -> None:
+    async with MisbehavingRouter() as misbehaving:
+        misbehaving.accepted.append("earlier")
+        router = Router(misbehaving.url, KEY)
+        connections = []
+        for ask in (
+            partial(router.task_result, "earlier"),
+            partial(router.task_result, "earlier"),
+            partial(router.submit, REQUEST),
+            partial(router.submit, REQUEST),
+            partial(router.task_result, "earlier"),
+        ):
+            await ask()
+            connections.append(misbehaving.connections)
+        await router.aclose()
+    assert connections == [1, 1, 2, 3, 3]
+
+
+async def test_question_whose_kept_connection_was_cut_is_asked_on_a_fresh_one() -> None:
+    async with MisbehavingRouter() as misbehaving:
+        misbehaving.accepted.append("earlier")
+        router = Router(misbehaving.url, KEY)
+        await router.task_result("earlier")
+        misbehaving.result_fault = Fault.RESET_ON_REUSE
+        assert (await router.task_result("earlier")).state == "succeeded"
+        misbehaving.result_fault = Fault.RESET_BEFORE_READING
+        with pytest.raises(Unavailable):
+            await router.task_result("earlier")
+        await router.aclose()
+    assert len(misbehaving.looks) == 4  # what breaks on a fresh connection, too, is not this room's to repeat
 
 
 SUBMITS = """

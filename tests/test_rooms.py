@@ -64,7 +64,7 @@ ALSO = {
 LIBRARIES = {
     "mcp": FACES | {"app", "cli"},
     "mcp_types": FACES | {"app", "cli"},
-    "httpx2": {"router", "videos", "app", "cli"},
+    "httpx2": {"network", "router", "videos", "app", "cli"},
     "sqlalchemy": {"ledger"},
 }
 

@@ -15,6 +15,7 @@ from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Bucket, Images
 from refvideo_mcp.jobs import Caller, Clock, Crew, InFlight, Jobs, Limits
 from refvideo_mcp.ledger import Ledger
+from refvideo_mcp.network import Trust
 from refvideo_mcp.player import hide_from_others, player
 from refvideo_mcp.prompts import build_prompts
 from refvideo_mcp.router import Router, Timeouts
@@ -66,6 +67,7 @@ async def running(
         consent, is_local = consent_of(settings, state), _is_local(base_url)
         bucket = Bucket(settings.media_store, any_host=is_local) if settings.media_store else None
         images = Images(consent, router_is_local=is_local, bucket=bucket)
+        trust = Trust()
         videos = Videos(
             settings.output_dir,
             max_mb=settings.max_video_mb,
@@ -73,10 +75,11 @@ async def running(
             preview=settings.preview,
             any_host=is_local,
             transport=transport,
+            trust=trust,
         )
         crew = Crew(
             account=f"local@{urlsplit(base_url).netloc.lower()}",  # this user's jobs at one gateway
-            router=Router(base_url, settings.api_key, timeouts=timeouts, transport=transport),
+            router=Router(base_url, settings.api_key, timeouts=timeouts, transport=transport, trust=trust),
             ledger=Ledger(database, shows_path=not settings.http),
             images=images,
             videos=videos,

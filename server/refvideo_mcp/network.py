@@ -1,12 +1,19 @@
-"""Which hosts are public, for links of pictures and of videos, and which are reached without the user's proxy."""
+"""Which hosts are public, which are reached without the user's proxy, and which certificates are believed."""
 
 import ipaddress
 import re
 import socket
 import unicodedata
 from collections.abc import MutableMapping
+from typing import TYPE_CHECKING
 
-__all__ = ["DIRECT", "is_public", "read_proxies_as_others_do"]
+import anyio
+import anyio.to_thread
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["DIRECT", "Trust", "is_public", "read_proxies_as_others_do"]
 
 # This machine's own, in the form that httpx2 takes as `mounts`: None is the client's usual transport. A proxy elsewhere
 # would not find them, and pictures for the sandbox must not leave this machine.
@@ -15,6 +22,28 @@ DIRECT = {"all://localhost": None, "all://127.0.0.0/8": None, "all://[::1]": Non
 _HERE = ("localhost", "localdomain", "local", "internal", "intranet", "private", "lan", "home", "corp", "home.arpa")
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
 _LABEL = re.compile(r"[\w-]{1,63}")
+
+
+class Trust:
+    """The certificates that this system, or its user, trusts: read once for all clients, when the first needs them."""
+
+    def __init__(self) -> None:
+        self._context: ssl.SSLContext | None = None
+        self._reading = anyio.Lock()
+
+    async def context(self) -> "ssl.SSLContext":
+        """What an HTTP client takes as `verify`.
+
+        Raises:
+            OSError: SSL_CERT_FILE names what cannot be read.
+        """
+        async with self._reading:
+            if self._context is None:
+                import httpx2
+
+                # In a thread: it takes as long as a hundred answers to a ping.
+                self._context = await anyio.to_thread.run_sync(httpx2.create_ssl_context)
+            return self._context
 
 
 def is_public(host: str) -> bool:

@@ -1,6 +1,5 @@
 """The router's two requests: submit a job, read a task."""
 
-import json
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
+from pydantic_core import to_json
 
 from refvideo_mcp import __version__
 from refvideo_mcp.errors import SubmitRejected, Unavailable, Uncertain, ask_user, clean
-from refvideo_mcp.network import DIRECT
+from refvideo_mcp.network import DIRECT, Trust
 from refvideo_mcp.router.classify import Reply, failed_read, failed_submit, uncertain
 from refvideo_mcp.schemas import TaskResult
 
@@ -29,6 +29,8 @@ SUBMIT_PATH = "/v3/async/vidu-q2-reference2video"
 RESULT_PATH = "/v3/async/task-result"
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 LONGEST_PAUSE_SECONDS = 3600.0
+# Longer than the longest pause between two questions about a job, shorter than any router waits for the next.
+KEEP_ALIVE_SECONDS = 15.0
 SETTINGS = ask_user("check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE")
 
 
@@ -61,6 +63,7 @@ class Router:
         *,
         timeouts: Timeouts | None = None,
         transport: "httpx2.AsyncBaseTransport | None" = None,
+        trust: Trust | None = None,
     ):
         self.base_url = base_url.rstrip("/")
         self.host = urlsplit(self.base_url).netloc
@@ -69,12 +72,12 @@ class Router:
         self._key = api_key
         self._timeouts = timeouts or Timeouts()
         self._transport = transport
-        self._client: httpx2.AsyncClient | None = None
+        self._trust = trust or Trust()
+        self._clients: dict[bool, httpx2.AsyncClient] = {}  # one keeps its connections, the other opens each anew
 
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        while self._clients:
+            await self._clients.popitem()[1].aclose()
 
     async def submit(self, body: dict[str, Any], seconds: float | None = None) -> str:
         """Send one job, once, and return its task id. `seconds` bounds the whole exchange.
@@ -109,8 +112,7 @@ class Router:
         """
         try:
             with anyio.fail_after(self._timeouts.result):
-                params = {"task_id": task_id}
-                reply = await self._exchange("GET", RESULT_PATH, params=params)
+                reply = await self._asked({"task_id": task_id})
         except _NoClient as error:
             advice = "The job is not affected. " + SETTINGS + ", then ask again."
             raise Unavailable(str(error), advice, task_id=task_id) from error
@@ -173,14 +175,34 @@ class Router:
             raise outcome
         return outcome
 
-    async def _exchange(self, method: str, path: str, headers: dict[str, str] | None = None, **content: Any) -> Reply:
+    async def _asked(self, params: dict[str, str]) -> Reply:
+        """A GET over a connection that is kept; where that was closed or cut by now, over a fresh one."""
+        import httpx2
+
+        steps: list[str] = []
+
+        async def note(step: str, _: Any) -> None:
+            steps.append(step)
+
+        try:
+            return await self._exchange("GET", RESULT_PATH, keep=True, params=params, extensions={"trace": note})
+        except (httpx2.NetworkError, httpx2.RemoteProtocolError):
+            was_kept = bool(steps) and not any("connect" in step for step in steps)
+            if not was_kept:
+                raise
+        return await self._exchange("GET", RESULT_PATH, params=params)
+
+    async def _exchange(
+        self, method: str, path: str, headers: dict[str, str] | None = None, *, keep: bool = False, **content: Any
+    ) -> Reply:
         """The caller limits its time."""
         import httpx2
 
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json", **(headers or {})}
         timeout = httpx2.Timeout(None, connect=self._timeouts.connect, pool=self._timeouts.connect)
         url = self.base_url + path
-        async with self._opened().stream(method, url, headers=headers, timeout=timeout, **content) as response:
+        client = await self._opened(keep)
+        async with client.stream(method, url, headers=headers, timeout=timeout, **content) as response:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
@@ -192,23 +214,30 @@ class Router:
             retry_after = _seconds(response.headers.get("Retry-After"))
             return Reply(self.host, response.status_code, bytes(body), retry_after, self._key)
 
-    def _opened(self) -> "httpx2.AsyncClient":
+    async def _opened(self, keep: bool) -> "httpx2.AsyncClient":
         import httpx2
 
-        if self._client is None:
-            try:
-                self._client = httpx2.AsyncClient(
-                    # A kept-alive connection that has gone stale fails in a way that looks as if the job might
-                    # have been accepted; no request reuses one.
-                    limits=httpx2.Limits(max_connections=100, max_keepalive_connections=0),
+        try:
+            verify = await self._trust.context() if self._transport is None else True
+            if keep not in self._clients:
+                # A kept-alive connection that has gone stale fails in a way that looks as if the job might have been
+                # accepted: no submission reuses one.
+                limits = httpx2.Limits(
+                    max_connections=100,
+                    max_keepalive_connections=20 if keep else 0,
+                    keepalive_expiry=KEEP_ALIVE_SECONDS,
+                )
+                self._clients[keep] = httpx2.AsyncClient(
+                    limits=limits,
                     headers={"User-Agent": f"refvideo-mcp/{__version__}", "Accept": "application/json"},
                     follow_redirects=False,
                     transport=self._transport,
+                    verify=verify,
                     mounts=DIRECT,
                 )
-            except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
-                raise _NoClient(f"No connection to {self.host} can be set up ({_misfit(error)}).") from error
-        return self._client
+        except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
+            raise _NoClient(f"No connection to {self.host} can be set up ({_misfit(error)}).") from error
+        return self._clients[keep]
 
 
 class _Content:
@@ -219,7 +248,8 @@ class _Content:
     """
 
     def __init__(self, body: dict[str, Any]):
-        self.bytes = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        # Python's own json takes five times as long for 20 MB of pictures, and holds up every ping meanwhile.
+        self.bytes = to_json(body)
         self.has_left = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -10,14 +10,13 @@ import anyio.to_thread
 
 from refvideo_mcp.errors import Unavailable, ask_user, clean
 from refvideo_mcp.files import folder_and_name
+from refvideo_mcp.network import Trust
 from refvideo_mcp.videos.download import download, new_client
 from refvideo_mcp.videos.part import Part
 from refvideo_mcp.videos.pieces import Piece, read_piece
 from refvideo_mcp.videos.previews import Previews
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx2
 
 __all__ = ["Videos"]
@@ -51,13 +50,14 @@ class Videos:
         within: float = 540.0,
         any_host: bool = True,
         transport: "httpx2.AsyncBaseTransport | None" = None,
+        trust: Trust | None = None,
     ):
         self.folder = folder
         self._max_mb = max_mb
         self._within = within
         self._any_host = any_host
         self._transport = transport
-        self._tls: ssl.SSLContext | None = None
+        self._trust = trust or Trust()
         self._previews = Previews(cache if preview else None)
 
     async def save(self, url: str, name: str, destination: Path | None = None) -> Path:
@@ -108,10 +108,8 @@ class Videos:
         import httpx2
 
         try:
-            if self._transport is None and self._tls is None:
-                # Once, and in a thread: it takes as long as a hundred answers to a ping.
-                self._tls = await anyio.to_thread.run_sync(httpx2.create_ssl_context)
-            return new_client(verify=self._tls or True, any_host=self._any_host, transport=self._transport)
+            verify = await self._trust.context() if self._transport is None else True
+            return new_client(verify=verify, any_host=self._any_host, transport=self._transport)
         except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:  # the environment names what cannot be
             raise Unavailable(
                 "The video could not be fetched: a proxy or certificate setting cannot be used.",
