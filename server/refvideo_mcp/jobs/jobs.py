@@ -74,11 +74,13 @@ class Jobs:
                 try:
                     yield jobs
                 finally:
-                    with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                        landed = anyio.Event()
-                        crew.in_flight.when_landed(landed.set)
-                        await landed.wait()
-                    tasks.cancel_scope.cancel()
+                    try:
+                        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                            landed = anyio.Event()
+                            crew.in_flight.when_landed(landed.set)
+                            await landed.wait()
+                    finally:  # a second Ctrl-C knows no shield
+                        tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 await crew.router.aclose()
