@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from refvideo_mcp.errors import Refused, ask_user
+from refvideo_mcp.errors import InvalidCall, ask_user
 from refvideo_mcp.images import boxes, tiff
 from refvideo_mcp.images.bare import GIF_FRAME, bare, gif_blocks, jpeg_segments, png_chunks, webp_chunks
 from refvideo_mcp.images.kinds import FileKind
@@ -48,13 +48,13 @@ def examined(content: bytes, kind: FileKind, name: str) -> Anatomy:
     """The parts of a picture file.
 
     Raises:
-        Refused: it is a camera raw file, or built to keep a decoder busy.
+        InvalidCall: it is a camera raw file, or built to keep a decoder busy.
     """
     look = _LOOKS.get(kind)
     try:
         return look(content, name) if look else Anatomy(content)
     except ValueError as error:
-        raise Refused(
+        raise InvalidCall(
             f"{name} is a {kind.upper()} picture that consists of too many parts.",
             ask_user("export it again. Nothing was sent."),
         ) from error
@@ -198,8 +198,8 @@ def _tiff(content: bytes, name: str) -> Anatomy:
     )
 
 
-def _raw(name: str) -> Refused:
-    return Refused(f"{name} is a camera raw file.", ask_user("export a JPEG from it. Nothing was sent."))
+def _raw(name: str) -> InvalidCall:
+    return InvalidCall(f"{name} is a camera raw file.", ask_user("export a JPEG from it. Nothing was sent."))
 
 
 def _boxed(content: bytes, _: str) -> Anatomy:

@@ -36,15 +36,11 @@ def is_srgb(profile: bytes) -> bool:
     return (name or "").strip().lower().startswith("srgb")
 
 
-def in_srgb(
-    image: "Image.Image", named: bytes | None = None, *, depth: int = 8, inverted: bool = False
-) -> "Image.Image":
+def in_srgb(image: "Image.Image", profile: bytes | None, *, depth: int, inverted: bool) -> "Image.Image":
     """The picture as L, RGB or RGBA in sRGB; alpha only where something shows through.
 
-    `named` is the profile that stands for one if the picture has none; `depth` and `inverted` are about grey values
-    of more than 8 bits.
+    `profile` says what its numbers mean, None = sRGB; `depth` and `inverted` are about grey values of more than 8 bits.
     """
-    profile = obeyed(image, named)
     alpha, image = _without_alpha(image)
     if image.mode == "1" or image.mode.startswith(_WIDE):
         image = _eight_bits(image, depth, inverted)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import InvalidCall
 from refvideo_mcp.images.picture import Kind, Picture, decoded, encoded
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def fit(pictures: Sequence[tuple[Picture, int]], room: int) -> list[Picture]:
     """The pictures, each with its number of uses, so that their data URIs take `room` characters at most.
 
     Raises:
-        Refused: they do not fit even at 1024 pixels.
+        InvalidCall: they do not fit even at 1024 pixels.
     """
     originals = [picture for picture, _ in pictures]
     items = [_Item(picture, times) for picture, times in pictures]
@@ -116,9 +116,9 @@ def _scaled(image: "Image.Image", side: int) -> "Image.Image":
     return image.resize((width, height), reducing_gap=2.0)
 
 
-def _too_much(items: Sequence[_Item]) -> Refused:
+def _too_much(items: Sequence[_Item]) -> InvalidCall:
     worst = max((item.picture for item in items), key=lambda picture: len(picture.content))
-    return Refused(
+    return InvalidCall(
         f"The pictures do not fit into the 20 MB of one request: {worst.name}, the largest, still has "
         f"{len(worst.content) / 1e6:.1f} MB at {worst.width}x{worst.height}.",
         "Use fewer pictures, or public https URLs. Nothing was sent.",

@@ -125,7 +125,9 @@ class Images:
             try:
                 pictures[image] = await self._in_thread(partial(_picture, place))
                 if sum(len(picture.content) for picture in pictures.values()) > BYTES_IN_ALL:
-                    raise Refused("The pictures have more than 300 MB in all.", "Use smaller ones. Nothing was sent.")
+                    raise InvalidCall(
+                        "The pictures have more than 300 MB in all.", "Use smaller ones. Nothing was sent."
+                    )
             except Refused as trouble:
                 troubles[image] = trouble
 
@@ -160,7 +162,7 @@ def _fitted(request: ReferenceVideoRequest, pictures: dict[str, Picture], in_bod
     no_links = {picture.sha256: "" for picture in pictures.values()}
     rest = len(json.dumps(LoadedRequest(request, pictures, (), ()).body(no_links)))
     if rest >= BODY_BYTES:
-        raise Refused(f"The request has {rest / 1e6:.0f} MB without its pictures.", "20 MB are taken.")
+        raise InvalidCall(f"The request has {rest / 1e6:.0f} MB without its pictures.", "20 MB are taken.")
     if not in_body:
         return pictures
     times = Counter(image for image, _ in _images(request))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote, unquote_to_bytes
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import InvalidCall
 from refvideo_mcp.files import MAX_BYTES
 
 __all__ = ["content_of"]
@@ -19,20 +19,20 @@ def content_of(uri: str, name: str) -> bytes:
     """The bytes in a data URI; its label is not believed.
 
     Raises:
-        Refused: it is malformed or too large.
+        InvalidCall: it is malformed or too large.
     """
     header = _HEADER.match(uri)
     if header is None:
-        raise Refused(f"{name} is malformed.", _ADVICE)
+        raise InvalidCall(f"{name} is malformed.", _ADVICE)
     if len(uri) > MAX_BYTES // 3 * 4 + 1000:
-        raise Refused(f"{name} is larger than 50 MB.", "Use a smaller picture. Nothing was sent.")
+        raise InvalidCall(f"{name} is larger than 50 MB.", "Use a smaller picture. Nothing was sent.")
     pieces = _pieces(uri, header.end())
     if not re.search(r";\s*base64\s*$", header[1], re.IGNORECASE):
         return b"".join(map(unquote_to_bytes, pieces))
     try:
         return b"".join(_from_base64(pieces))
     except ValueError:
-        raise Refused(f"{name} is not base64, or is cut off.", _ADVICE) from None
+        raise InvalidCall(f"{name} is not base64, or is cut off.", _ADVICE) from None
 
 
 def _pieces(uri: str, place: int) -> Iterator[str]:

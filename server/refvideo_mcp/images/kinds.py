@@ -4,7 +4,7 @@ import re
 from codecs import getincrementaldecoder
 from typing import Literal
 
-from refvideo_mcp.errors import Advice, Refused, ask_user, ask_user_for
+from refvideo_mcp.errors import Advice, InvalidCall, ask_user, ask_user_for
 
 __all__ = ["FileKind", "kind_of_file"]
 
@@ -18,68 +18,44 @@ _LED = "Use the picture that it leads to."
 _VIDEO, _SOUND = ("a video", _FRAME), ("a sound file", ask_user_for("a picture."))
 _ARCHIVE, _SHORTCUT = ("an archive", _UNPACK), ("a shortcut", _LED)
 
-_PICTURES: tuple[tuple[bytes, FileKind], ...] = (
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    (b"II+\0", "tiff"),
-    (b"MM\0+", "tiff"),
-)
-_OTHERS = (
-    (b"8BPS", ("a Photoshop document", _EXPORT)),
-    (b"gimp xcf", ("a GIMP document", _EXPORT)),
-    (b"%!PS", ("a PostScript file", _EXPORT)),
-    (b"\xc5\xd0\xd3\xc6", ("a PostScript file", _EXPORT)),
-    (b"\0\0\1\0", ("a Windows icon", _EXPORT)),
-    (b"\0\0\2\0", ("a Windows cursor", _EXPORT)),
-    (b"icns", ("a macOS icon", _EXPORT)),
-    (b"\0\0\0\x0cjP  ", ("a JPEG 2000 picture", _EXPORT)),
-    (b"\xff\x4f\xff\x51", ("a JPEG 2000 picture", _EXPORT)),
-    (b"\0\0\0\x0cJXL ", ("a JPEG XL picture", _EXPORT)),
-    (b"\xff\x0a", ("a JPEG XL picture", _EXPORT)),
-    (b"\x76\x2f\x31\x01", ("an OpenEXR picture", _EXPORT)),
-    (b"#?RADIANCE", ("a Radiance picture", _EXPORT)),
-    (b"DDS ", ("a DirectDraw texture", _EXPORT)),
-    (b"qoif", ("a QOI picture", _EXPORT)),
-    (b"SIMPLE  =", ("a FITS picture", _EXPORT)),
-    (b"SDPX", ("a DPX picture", _EXPORT)),
-    (b"XPDS", ("a DPX picture", _EXPORT)),
-    (b"\xd7\xcd\xc6\x9a", ("a Windows metafile", _EXPORT)),
-    (b"\0\xffKA", ("an Affinity document", _EXPORT)),
-    (b"AT&TFORM", ("a DjVu document", _EXPORT)),
-    (b"FUJIFILMCCD-RAW", _RAW),
-    (b"IIRO", _RAW),  # Olympus
-    (b"IIRS", _RAW),
-    (b"MMOR", _RAW),
-    (b"IIU\0", _RAW),  # Panasonic
-    (b"II\x1a\0\0\0HEAPCCDR", _RAW),  # old Canons
-    (b"\0MRM", _RAW),  # Minolta
-    (b"FOVb", _RAW),  # Sigma
-    (b"\x1a\x45\xdf\xa3", _VIDEO),
-    (b"FLV\1", _VIDEO),
-    (b"\0\0\1\xba", _VIDEO),
-    (b"\0\0\1\xb3", _VIDEO),
-    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _VIDEO),
-    (b"OggS", ("a video or sound file", _FRAME)),
-    (b"fLaC", _SOUND),
-    (b"ID3", _SOUND),
-    (b"PK\3\4", ("a ZIP archive or a document", _UNPACK)),
-    (b"7z\xbc\xaf\x27\x1c", _ARCHIVE),
-    (b"Rar!\x1a\x07", _ARCHIVE),
-    (b"\x1f\x8b", _ARCHIVE),
-    (b"BZh", _ARCHIVE),
-    (b"\xfd7zXZ\0", _ARCHIVE),
-    (b"\x28\xb5\x2f\xfd", _ARCHIVE),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ("an Office document", _UNPACK)),
-    (b"L\0\0\0\x01\x14\x02\0", ("a Windows shortcut", _LED)),
-    (b"book\0\0\0\0mark", ("a macOS alias", _LED)),
-    (b"bplist00", ("a macOS property list", ask_user_for("the picture itself."))),
-    (b"\x7fELF", ("a program", ask_user_for("a picture."))),
-    (b"SQLite format 3\0", ("a database", ask_user_for("a picture."))),
-)
+_PICTURES: dict[FileKind, tuple[bytes, ...]] = {
+    "png": (b"\x89PNG\r\n\x1a\n",),
+    "jpeg": (b"\xff\xd8\xff",),
+    "gif": (b"GIF87a", b"GIF89a"),
+    "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
+_OTHERS: dict[tuple[str, Advice | str], tuple[bytes, ...]] = {
+    ("a Photoshop document", _EXPORT): (b"8BPS",),
+    ("a GIMP document", _EXPORT): (b"gimp xcf",),
+    ("a PostScript file", _EXPORT): (b"%!PS", b"\xc5\xd0\xd3\xc6"),
+    ("a Windows icon", _EXPORT): (b"\0\0\1\0",),
+    ("a Windows cursor", _EXPORT): (b"\0\0\2\0",),
+    ("a macOS icon", _EXPORT): (b"icns",),
+    ("a JPEG 2000 picture", _EXPORT): (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    ("a JPEG XL picture", _EXPORT): (b"\0\0\0\x0cJXL ", b"\xff\x0a"),
+    ("an OpenEXR picture", _EXPORT): (b"\x76\x2f\x31\x01",),
+    ("a Radiance picture", _EXPORT): (b"#?RADIANCE",),
+    ("a DirectDraw texture", _EXPORT): (b"DDS ",),
+    ("a QOI picture", _EXPORT): (b"qoif",),
+    ("a FITS picture", _EXPORT): (b"SIMPLE  =",),
+    ("a DPX picture", _EXPORT): (b"SDPX", b"XPDS"),
+    ("a Windows metafile", _EXPORT): (b"\xd7\xcd\xc6\x9a",),
+    ("an Affinity document", _EXPORT): (b"\0\xffKA",),
+    ("a DjVu document", _EXPORT): (b"AT&TFORM",),
+    # Fujifilm, Olympus, Panasonic, old Canons, Minolta, Sigma.
+    _RAW: (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"II\x1a\0\0\0HEAPCCDR", b"\0MRM", b"FOVb"),
+    _VIDEO: (b"\x1a\x45\xdf\xa3", b"FLV\1", b"\0\0\1\xba", b"\0\0\1\xb3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+    ("a video or sound file", _FRAME): (b"OggS",),
+    _SOUND: (b"fLaC", b"ID3"),
+    ("a ZIP archive or a document", _UNPACK): (b"PK\3\4",),
+    _ARCHIVE: (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"),
+    ("an Office document", _UNPACK): (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",),
+    ("a Windows shortcut", _LED): (b"L\0\0\0\x01\x14\x02\0",),
+    ("a macOS alias", _LED): (b"book\0\0\0\0mark",),
+    ("a macOS property list", ask_user_for("the picture itself.")): (b"bplist00",),
+    ("a program", ask_user_for("a picture.")): (b"\x7fELF",),
+    ("a database", ask_user_for("a picture.")): (b"SQLite format 3\0",),
+}
 _BMP_HEADS = {12, 16, 40, 52, 56, 64, 108, 124}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
@@ -109,10 +85,10 @@ def kind_of_file(content: bytes, name: str) -> FileKind:
     """The kind of picture that a file begins like, whatever it is called.
 
     Raises:
-        Refused: it is something else, which is named, or nothing that is known here.
+        InvalidCall: it is something else, which is named, or nothing that is known here.
     """
-    for start, kind in _PICTURES:
-        if content.startswith(start) and not _is_raw_tiff(content):
+    for kind, starts in _PICTURES.items():
+        if content.startswith(starts) and not _is_raw_tiff(content):
             return kind
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "webp"
@@ -125,7 +101,7 @@ def kind_of_file(content: bytes, name: str) -> FileKind:
         if brand in _HEIF_BRANDS or (others & _HEIF_BRANDS and not others & {b"isom", b"mp41", b"mp42"}):
             return "heif"
     what, way_out = _other(content)
-    raise Refused(f"{name} is {what}.", way_out + " Nothing was sent.")
+    raise InvalidCall(f"{name} is {what}.", way_out + " Nothing was sent.")
 
 
 def _size(content: bytes) -> int:
@@ -144,8 +120,8 @@ def _other(content: bytes) -> tuple[str, Advice | str]:
         return "empty: it holds only zeros", ask_user("download or copy it again.")
     if _is_raw_tiff(content):
         return _RAW
-    for start, other in _OTHERS:
-        if content.startswith(start):
+    for other, starts in _OTHERS.items():
+        if content.startswith(starts):
             return other
     if content[4:8] == b"ftyp":
         return _of_brand(content[8:12])

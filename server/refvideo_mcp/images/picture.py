@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from refvideo_mcp.errors import Refused, ask_user
+from refvideo_mcp.errors import InvalidCall, Refused, ask_user
 from refvideo_mcp.extras import how_to_install
 from refvideo_mcp.images.anatomy import Anatomy, about_colours, examined
 from refvideo_mcp.images.bare import bare
@@ -75,9 +75,10 @@ def prepare(content: bytes, name: str, shown: str) -> Picture:
     with _opened(parts, kind, shown) as source:
         size = source.size
         told = [*anatomy.warnings, *_others_in(source, kind), *_tone_down(source)]
-        made = None if lost else _cut(parts, kind, source, anatomy)
+        profile = obeyed(source, anatomy.profile)
+        made = None if lost or profile is not None else _cut(parts, kind, source, anatomy)
         if made is None:
-            drawn = in_srgb(source, anatomy.profile, depth=anatomy.depth, inverted=anatomy.inverted)
+            drawn = in_srgb(source, profile, depth=anatomy.depth, inverted=anatomy.inverted)
             if lost:
                 told.append(f"ends too early: its last {lost} of {source.height} rows are left out")
                 drawn = drawn.crop((0, 0, drawn.width, drawn.height - lost))
@@ -93,10 +94,8 @@ def prepare(content: bytes, name: str, shown: str) -> Picture:
 
 
 def _cut(parts: bytes, kind: FileKind, source: "Image.Image", anatomy: Anatomy) -> bytes | None:
-    """The file without its metadata, if its pixels may stay as they are."""
-    if kind not in _PASSED or anatomy.turn != 1 or anatomy.depth != 8:
-        return None
-    if source.mode == "CMYK" or obeyed(source, anatomy.profile) is not None:
+    """The file of a picture in sRGB without its metadata, if its pixels may stay as they are."""
+    if kind not in _PASSED or anatomy.turn != 1 or anatomy.depth != 8 or source.mode == "CMYK":
         return None
     profile = source.info.get("icc_profile")
     return bare(parts, kind, keep_profile=profile is not None and is_srgb(profile))
@@ -156,14 +155,14 @@ def _trouble_as_refusal(kind: FileKind, name: str) -> Iterator[None]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         most = (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise Refused(
+        raise InvalidCall(
             f"{name} has more than {most} million pixels.", "Use a smaller picture. Nothing was sent."
         ) from error
     except MemoryError as error:
-        raise Refused(f"{name} does not fit into memory.", "Use a smaller picture. Nothing was sent.") from error
+        raise InvalidCall(f"{name} does not fit into memory.", "Use a smaller picture. Nothing was sent.") from error
     except Exception as error:  # decoders raise many kinds for a broken file
         spelled = "HEIC" if kind == "heif" else kind.upper()
-        raise Refused(
+        raise InvalidCall(
             f"{name} is a {spelled} picture that is broken, cut off, or of a rare form.",
             ask_user("download or copy it again, or to export it as a plain JPEG or PNG. Nothing was sent."),
         ) from error
@@ -205,23 +204,18 @@ def _must_know_avif(name: str) -> None:
 
 def _upright(image: "Image.Image", source: "Image.Image", turn: int) -> "Image.Image":
     """Set upright as Exif says: `turn`, or what AVIF's and HEIC's decoders found."""
-    from PIL.Image import Transpose
+    from PIL import ImageOps
 
     if source.format in ("AVIF", "HEIF"):
         try:
             turn = source.getexif().get(0x0112, 1)
         except Exception:  # broken metadata says nothing about the pixels
             turn = 1
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    return image.transpose(turns[turn]) if turn in turns else image
+    if turn == 1:
+        return image  # Pillow would copy it
+    image.info = {}
+    image.getexif()[0x0112] = turn
+    return ImageOps.exif_transpose(image)
 
 
 def _kind_for(kind: FileKind, image: "Image.Image") -> Kind:

@@ -3,7 +3,7 @@
 import io
 from collections import defaultdict
 
-from refvideo_mcp.errors import Refused, ask_user
+from refvideo_mcp.errors import InvalidCall, ask_user
 from refvideo_mcp.images.bare import jpeg_segments
 
 __all__ = ["ended"]
@@ -22,7 +22,7 @@ def ended(content: bytes, name: str) -> tuple[bytes, int]:
     """The JPEG with an end, and how many rows at the bottom of its picture are lost.
 
     Raises:
-        Refused: more than a twentieth of the rows are lost, or all details are.
+        InvalidCall: more than a twentieth of the rows are lost, or all details are.
     """
     from PIL import Image, ImageChops
 
@@ -46,8 +46,8 @@ def ended(content: bytes, name: str) -> tuple[bytes, int]:
     return coded + _END, lost
 
 
-def _cut_off(name: str) -> Refused:
-    return Refused(
+def _cut_off(name: str) -> InvalidCall:
+    return InvalidCall(
         f"{name} is a JPEG picture that is cut off: a part of it is missing.",
         ask_user("download or copy it again. Nothing was sent."),
     )
