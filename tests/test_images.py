@@ -17,7 +17,7 @@ from refvideo_mcp.errors import Refused
 from refvideo_mcp.files import Consent, FolderNotAllowed
 from refvideo_mcp.files.resolve import picture_path
 from refvideo_mcp.images import Images, LoadedRequest
-from refvideo_mcp.images.bare import bare
+from refvideo_mcp.images.metadata import without_metadata
 from refvideo_mcp.schemas import ReferenceVideoRequest
 
 pytestmark = pytest.mark.anyio
@@ -450,7 +450,7 @@ class TestPictures:
         label, sent = content(await images().load(order(data_uri(picture))))
         assert label == f"image/{kind}"
         assert sent != picture
-        assert bare(sent, kind, keep_profile=False) == sent
+        assert without_metadata(sent, kind, keep_profile=False) == sent
         assert SECRET.encode() not in sent
         assert decoded(sent).size == (320, 240)
 
@@ -529,7 +529,7 @@ class TestPictures:
         picture = saved(turned, "HEIF", exif=private_exif(6).tobytes())
         label, sent = content(await images().load(order(data_uri(picture))))
         assert (label, decoded(sent).size) == ("image/jpeg", (320, 240))
-        assert bare(sent, "jpeg", keep_profile=False) == sent
+        assert without_metadata(sent, "jpeg", keep_profile=False) == sent
 
     async def test_colours_are_converted_to_srgb(self) -> None:
         """Whoever took the numbers for sRGB would see other colours than the owner of the picture."""

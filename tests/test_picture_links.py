@@ -7,7 +7,7 @@ import pytest
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
-from refvideo_mcp.images.pages import page_at
+from refvideo_mcp.images.url_check import page_at
 from refvideo_mcp.schemas import ReferenceVideoRequest
 
 pytestmark = pytest.mark.anyio

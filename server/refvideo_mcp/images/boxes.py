@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from refvideo_mcp.images.profiles import CodePoints
+from refvideo_mcp.images.color import CodePoints
 
 __all__ = ["code_points", "holds_video"]
 

@@ -1,7 +1,7 @@
 """The user's own bucket, for gateways that want addresses: pictures go there, and the router gets links to them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,8 +10,8 @@ import anyio.to_thread
 
 from refvideo_mcp.errors import Refused, ask_user
 from refvideo_mcp.extras import how_to_install
-from refvideo_mcp.images.links import checked_link
 from refvideo_mcp.images.picture import Picture
+from refvideo_mcp.images.url_check import check_url
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -51,15 +51,16 @@ class Bucket:
         self._bucket = bucket
         self._any_host = any_host
 
-    async def links(self, pictures: Iterable[Picture]) -> dict[str, str]:
-        """Upload the pictures; their presigned links, which are secrets, by their hashes.
+    async def links(self, pictures: Mapping[str, Picture]) -> dict[str, str]:
+        """Upload the pictures, each once; their presigned links, which are secrets.
 
         Raises:
             Refused: a picture could not be uploaded, or the router could not fetch it there.
         """
         store = await anyio.to_thread.run_sync(self._opened)
-        by_hash = {picture.sha256: picture for picture in pictures}
-        return {sha256: await self._link(store, picture) for sha256, picture in by_hash.items()}
+        by_hash = {picture.sha256: picture for picture in pictures.values()}
+        links = {sha256: await self._link(store, picture) for sha256, picture in by_hash.items()}
+        return {image: links[picture.sha256] for image, picture in pictures.items()}
 
     def _opened(self) -> "S3Store":
         try:
@@ -114,6 +115,7 @@ class Bucket:
 
 def _is_public(link: str) -> bool:
     try:
-        return checked_link(link, "AWS_ENDPOINT_URL", any_host=False).startswith("https:")
+        check_url(link, "AWS_ENDPOINT_URL", any_host=False)
     except Refused:
         return False
+    return link.startswith("https:")

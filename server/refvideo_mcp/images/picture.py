@@ -4,7 +4,7 @@ import binascii
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from refvideo_mcp.errors import InvalidCall, Refused, ask_user
 from refvideo_mcp.extras import how_to_install
-from refvideo_mcp.images.anatomy import Anatomy, about_colours, examined
-from refvideo_mcp.images.bare import bare
-from refvideo_mcp.images.colours import in_srgb, is_srgb, obeyed
-from refvideo_mcp.images.kinds import FileKind, kind_of_file
-from refvideo_mcp.images.profiles import code_points_in, profile_of
-from refvideo_mcp.images.unended import ended
+from refvideo_mcp.images.color import effective_profile, is_srgb, to_srgb, tone_down
+from refvideo_mcp.images.file_kind import FileKind, detect_kind
+from refvideo_mcp.images.metadata import Metadata, read_metadata, without_metadata
+from refvideo_mcp.images.truncated import completed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,70 +64,37 @@ def prepare(content: bytes, name: str, shown: str) -> Picture:
     Raises:
         Refused: it is no picture, a broken one, or one that would fill the memory.
     """
-    kind = kind_of_file(content, shown)
-    anatomy = examined(content, kind, shown)
-    parts, lost = anatomy.content, 0
-    if kind == "jpeg" and not anatomy.whole:
+    kind = detect_kind(content, shown)
+    metadata = read_metadata(content, kind, shown)
+    parts, lost = metadata.content, 0
+    if kind == "jpeg" and not metadata.whole:
         with _trouble_as_refusal(kind, shown):
-            parts, lost = ended(parts, shown)
-    with _opened(parts, kind, shown) as source:
-        size = source.size
-        told = [*anatomy.warnings, *_others_in(source, kind), *_tone_down(source)]
-        profile = obeyed(source, anatomy.profile)
-        made = None if lost or profile is not None else _cut(parts, kind, source, anatomy)
-        if made is None:
-            drawn = in_srgb(source, profile, depth=anatomy.depth, inverted=anatomy.inverted)
-            if lost:
-                told.append(f"ends too early: its last {lost} of {source.height} rows are left out")
-                drawn = drawn.crop((0, 0, drawn.width, drawn.height - lost))
-            drawn = _upright(drawn, source, anatomy.turn)
-            sent_as, tables = _kind_for(kind, drawn), _tables(source)
-    if made is None:
-        del source  # or its memory would stay while the copy is written
-        drawn.info = {}  # or its writer would copy some of the metadata
-        made, size = encoded(drawn, sent_as, **(tables if sent_as == "jpeg" else {})), drawn.size
-    else:
-        sent_as = _PASSED[kind]
-    return Picture(name, made, sent_as, *size, (*(f"{name} {what}." for what in told), *_advice(name, size)))
-
-
-def _cut(parts: bytes, kind: FileKind, source: "Image.Image", anatomy: Anatomy) -> bytes | None:
-    """The file of a picture in sRGB without its metadata, if its pixels may stay as they are."""
-    if kind not in _PASSED or anatomy.turn != 1 or anatomy.depth != 8 or source.mode == "CMYK":
-        return None
-    profile = source.info.get("icc_profile")
-    return bare(parts, kind, keep_profile=profile is not None and is_srgb(profile))
-
-
-def _others_in(source: "Image.Image", kind: FileKind) -> list[str]:
-    """What only a decoder finds beside the picture."""
-    count = getattr(source, "n_frames", 1) if kind in ("avif", "heif") else 1
-    if count < 2:
-        return []
-    if kind == "avif":
-        return ["is animated: only its first frame is sent"]
-    return [f"holds {count} pictures: only its main one is sent"]
-
-
-def _tone_down(source: "Image.Image") -> list[str]:
-    """An HDR profile means light beyond white; what stands for it here ends there."""
-    profile = source.info.get("icc_profile")
-    points = code_points_in(profile) if isinstance(profile, bytes) else None
-    if points is None or not points.is_hdr or not points.is_known:
-        return []
-    source.info["icc_profile"] = profile_of(points)
-    return about_colours(points)
+            parts, lost = completed(parts, shown)
+    with decoded(parts, kind, shown) as source:
+        told = [*metadata.warnings, *_others_in(source, kind), *tone_down(source)]
+        profile = effective_profile(source, metadata.profile)
+        cut = None if lost or profile is not None else _cut(parts, kind, source, metadata)
+        if cut is not None:
+            return _picture(name, cut, _PASSED[kind], source.size, told)
+        drawn = to_srgb(source, profile, depth=metadata.depth, inverted=metadata.inverted)
+        if lost:
+            told.append(f"ends too early: its last {lost} of {source.height} rows are left out")
+            drawn = drawn.crop((0, 0, drawn.width, drawn.height - lost))
+        drawn = _upright(drawn, source, metadata.turn)
+        sent_as, tables = _kind_for(kind, drawn), _tables(source)
+    del source  # or its memory would stay while the copy is written
+    drawn.info = {}  # or its writer would copy some of the metadata
+    made = encoded(drawn, sent_as, **(tables if sent_as == "jpeg" else {}))
+    return _picture(name, made, sent_as, drawn.size, told)
 
 
 @contextmanager
-def decoded(content: bytes, kind: Kind, name: str) -> "Iterator[Image.Image]":
-    """A picture that `prepare` made, in memory."""
-    with _opened(content, kind, name) as image:
-        yield image
+def decoded(content: bytes, kind: FileKind, name: str) -> "Iterator[Image.Image]":
+    """A picture in memory.
 
-
-@contextmanager
-def _opened(content: bytes, kind: FileKind, name: str) -> "Iterator[Image.Image]":
+    Raises:
+        Refused: it cannot be read.
+    """
     from PIL import Image
 
     if kind == "heif":
@@ -142,6 +107,24 @@ def _opened(content: bytes, kind: FileKind, name: str) -> "Iterator[Image.Image]
     with _trouble_as_refusal(kind, name), Image.open(io.BytesIO(content), formats=[kind.upper()]) as source:
         source.load()
         yield source
+
+
+def _cut(parts: bytes, kind: FileKind, source: "Image.Image", metadata: Metadata) -> bytes | None:
+    """The file of a picture in sRGB without its metadata, if its pixels may stay as they are."""
+    if kind not in _PASSED or metadata.turn != 1 or metadata.depth != 8 or source.mode == "CMYK":
+        return None
+    profile = source.info.get("icc_profile")
+    return without_metadata(parts, kind, keep_profile=profile is not None and is_srgb(profile))
+
+
+def _others_in(source: "Image.Image", kind: FileKind) -> list[str]:
+    """What only a decoder finds beside the picture."""
+    count = getattr(source, "n_frames", 1) if kind in ("avif", "heif") else 1
+    if count < 2:
+        return []
+    if kind == "avif":
+        return ["is animated: only its first frame is sent"]
+    return [f"holds {count} pictures: only its main one is sent"]
 
 
 @contextmanager
@@ -233,6 +216,10 @@ def _tables(source: "Image.Image") -> dict[str, Any]:
     if not isinstance(source, JpegImageFile) or source.mode not in ("L", "RGB"):
         return {}
     return {"qtables": source.quantization, "subsampling": get_sampling(source), "quality": -1}
+
+
+def _picture(name: str, content: bytes, kind: Kind, size: tuple[int, int], told: Sequence[str]) -> Picture:
+    return Picture(name, content, kind, *size, (*(f"{name} {what}." for what in told), *_advice(name, size)))
 
 
 def _advice(name: str, size: tuple[int, int]) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ class Opening:
                     raise Refused(happened, "Try again to buy.") from None
         links = {}
         if bucket is not None and loaded.pictures:
-            uploads = bucket.links(loaded.pictures.values())
+            uploads = bucket.links(loaded.pictures)
             links = await self.in_time(caller.begun, uploads, f"Uploading the pictures to {bucket.name}")
         # In a thread: 20 MB of base64 would hold up a ping.
         return await self._row(prepared.draft, caller, on_opened, await anyio.to_thread.run_sync(loaded.body, links))

@@ -8,14 +8,14 @@ from urllib.parse import unquote, unquote_to_bytes
 from refvideo_mcp.errors import InvalidCall
 from refvideo_mcp.files import MAX_BYTES
 
-__all__ = ["content_of"]
+__all__ = ["parse_data_uri"]
 
 _HEADER = re.compile(r"data:([^,]{0,200}),", re.IGNORECASE)
 _PIECE = 2**20
 _ADVICE = "Write data:image/png;base64,… or use a local path. Nothing was sent."
 
 
-def content_of(uri: str, name: str) -> bytes:
+def parse_data_uri(uri: str, name: str) -> bytes:
     """The bytes in a data URI; its label is not believed.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from refvideo_mcp.errors import Advice, InvalidCall, ask_user, ask_user_for
 
-__all__ = ["FileKind", "kind_of_file"]
+__all__ = ["FileKind", "detect_kind"]
 
 FileKind = Literal["png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heif"]
 
@@ -81,7 +81,7 @@ _TEXTS = (
 )
 
 
-def kind_of_file(content: bytes, name: str) -> FileKind:
+def detect_kind(content: bytes, name: str) -> FileKind:
     """The kind of picture that a file begins like, whatever it is called.
 
     Raises:

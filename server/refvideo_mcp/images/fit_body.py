@@ -11,7 +11,7 @@ from refvideo_mcp.images.picture import Kind, Picture, decoded, encoded
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["BODY_BYTES", "cost", "fit"]
+__all__ = ["BODY_BYTES", "fit_body"]
 
 BODY_BYTES = 20_000_000
 LEAST_SIDE = 1024
@@ -29,12 +29,12 @@ class _Item:
     least: bool = False
 
 
-def cost(size: int) -> int:
+def _cost(size: int) -> int:
     """Characters of a data URI for this many bytes."""
     return len("data:image/jpeg;base64,") + 4 * math.ceil(size / 3)
 
 
-def fit(pictures: Sequence[tuple[Picture, int]], room: int) -> list[Picture]:
+def fit_body(pictures: Sequence[tuple[Picture, int]], room: int) -> list[Picture]:
     """The pictures, each with its number of uses, so that their data URIs take `room` characters at most.
 
     Raises:
@@ -57,7 +57,7 @@ def fit(pictures: Sequence[tuple[Picture, int]], room: int) -> list[Picture]:
 
 
 def _total(items: Sequence[_Item]) -> int:
-    return sum(item.times * cost(len(item.picture.content)) for item in items)
+    return sum(item.times * _cost(len(item.picture.content)) for item in items)
 
 
 def _level(items: Sequence[_Item], room: int) -> int:
@@ -66,10 +66,10 @@ def _level(items: Sequence[_Item], room: int) -> int:
     rest = sorted((item for item in items if not item.least), key=lambda item: len(item.picture.content))
     count = sum(item.times for item in rest)
     for item in rest:
-        share = (left // count - cost(0)) // 4 * 3
+        share = (left // count - _cost(0)) // 4 * 3
         if len(item.picture.content) > share:
             return share
-        left -= item.times * cost(len(item.picture.content))
+        left -= item.times * _cost(len(item.picture.content))
         count -= item.times
     return 0
 

@@ -4,9 +4,9 @@ import io
 from collections import defaultdict
 
 from refvideo_mcp.errors import InvalidCall, ask_user
-from refvideo_mcp.images.bare import jpeg_segments
+from refvideo_mcp.images.metadata import jpeg_segments
 
-__all__ = ["ended"]
+__all__ = ["completed"]
 
 _END = b"\xff\xd9"
 _MOST_LOST = 1 / 20
@@ -18,7 +18,7 @@ _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xCA}
 
 
-def ended(content: bytes, name: str) -> tuple[bytes, int]:
+def completed(content: bytes, name: str) -> tuple[bytes, int]:
     """The JPEG with an end, and how many rows at the bottom of its picture are lost.
 
     Raises:

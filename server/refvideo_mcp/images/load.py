@@ -14,10 +14,10 @@ import anyio.to_thread
 from refvideo_mcp.errors import InvalidCall, Refused, clean
 from refvideo_mcp.files import Consent, LocalFile, find, kind_of, read
 from refvideo_mcp.images.bucket import Bucket
-from refvideo_mcp.images.fit import BODY_BYTES, fit
-from refvideo_mcp.images.inline import content_of
-from refvideo_mcp.images.links import checked_link
+from refvideo_mcp.images.data_uri import parse_data_uri
+from refvideo_mcp.images.fit_body import BODY_BYTES, fit_body
 from refvideo_mcp.images.picture import Picture, prepare
+from refvideo_mcp.images.url_check import check_url
 from refvideo_mcp.schemas import ReferenceVideoRequest
 from refvideo_mcp.schemas.coercion import unwrapped
 
@@ -43,19 +43,14 @@ class LoadedRequest:
     sent: tuple[Path, ...]
 
     def body(self, links: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The router's body, each picture as the link that stands for its hash in `links`, or else as a data URI."""
+        """The router's body, each picture as what stands for it in `links`, or else as a data URI."""
         links = links or {}
-        written = {image: links.get(picture.sha256) for image, picture in self.pictures.items()}
-        uris = {image: self.pictures[image].data_uri() if uri is None else uri for image, uri in written.items()}
-        subjects = [
-            subject.model_copy(update={"images": [uris.get(image, image) for image in subject.images]})
-            for subject in self.request.subjects
-        ]
-        return self.request.model_copy(update={"subjects": subjects}).body()
+        uris = {image: links[image] if image in links else self.pictures[image].data_uri() for image in self.pictures}
+        return _with_images(self.request, lambda image: uris.get(image, image)).body()
 
 
 @dataclass(frozen=True)
-class _Inline:
+class _DataUri:
     """A data URI, with what messages call it."""
 
     uri: str
@@ -85,27 +80,23 @@ class Images:
         """
         found = await self._in_thread(partial(self._found, request, tuple(roots)))
         pictures = await self._ready(found)
-        subjects = [
-            subject.model_copy(update={"images": [i if i in found else unwrapped(i) for i in subject.images]})
-            for subject in request.subjects
-        ]
-        request = request.model_copy(update={"subjects": subjects})
+        request = _with_images(request, lambda image: image if image in found else unwrapped(image))
         fitted = await self._in_thread(partial(_fitted, request, pictures, self.bucket is None))
         warnings = dict.fromkeys(warning for picture in fitted.values() for warning in picture.warnings)
         sent = dict.fromkeys(place.path for place in found.values() if isinstance(place, LocalFile))
         return LoadedRequest(request, fitted, tuple(warnings), tuple(sent))
 
-    def _found(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> dict[str, LocalFile | _Inline]:
+    def _found(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> dict[str, LocalFile | _DataUri]:
         """What each image of the request means, by its text; links are checked and left out."""
         policy = self.consent.reading.policy(roots)
-        found: dict[str, LocalFile | _Inline] = {}
+        found: dict[str, LocalFile | _DataUri] = {}
         for image, where in _images(request):
             source = unwrapped(image)
             match kind_of(source):
                 case "url":
-                    checked_link(source, where, any_host=self._router_is_local)
+                    check_url(source, where, any_host=self._router_is_local)
                 case "data URI":
-                    found.setdefault(image, _Inline(source, f"The data URI in {where}"))
+                    found.setdefault(image, _DataUri(source, f"The data URI in {where}"))
                 case "path" if not self.consent.local:
                     raise InvalidCall(
                         f"This server is reached over HTTP and reads no local files, such as {clean(source, 100)}: "
@@ -115,11 +106,11 @@ class Images:
                     found.setdefault(image, find(source, where, policy))
         return found
 
-    async def _ready(self, found: dict[str, LocalFile | _Inline]) -> dict[str, Picture]:
+    async def _ready(self, found: dict[str, LocalFile | _DataUri]) -> dict[str, Picture]:
         pictures: dict[str, Picture] = {}
         troubles: dict[str, Refused] = {}
 
-        async def get_ready(image: str, place: LocalFile | _Inline) -> None:
+        async def get_ready(image: str, place: LocalFile | _DataUri) -> None:
             if troubles:
                 return
             try:
@@ -144,6 +135,14 @@ class Images:
         return await anyio.to_thread.run_sync(work, limiter=self._threads, abandon_on_cancel=True)
 
 
+def _with_images(request: ReferenceVideoRequest, written: Callable[[str], str]) -> ReferenceVideoRequest:
+    subjects = [
+        subject.model_copy(update={"images": [written(image) for image in subject.images]})
+        for subject in request.subjects
+    ]
+    return request.model_copy(update={"subjects": subjects})
+
+
 def _images(request: ReferenceVideoRequest) -> Iterator[tuple[str, str]]:
     """Each image with what messages call its place."""
     for place, subject in enumerate(request.subjects):
@@ -151,20 +150,19 @@ def _images(request: ReferenceVideoRequest) -> Iterator[tuple[str, str]]:
             yield image, f"`subjects[{place}].images[{number}]`"
 
 
-def _picture(place: LocalFile | _Inline) -> Picture:
-    if isinstance(place, _Inline):
-        return prepare(content_of(place.uri, place.name), place.name, place.name)
+def _picture(place: LocalFile | _DataUri) -> Picture:
+    if isinstance(place, _DataUri):
+        return prepare(parse_data_uri(place.uri, place.name), place.name, place.name)
     return prepare(read(place), place.name, place.shown)
 
 
 def _fitted(request: ReferenceVideoRequest, pictures: dict[str, Picture], in_body: bool) -> dict[str, Picture]:
     """The pictures by the images' texts; `in_body`: small enough for one request."""
-    no_links = {picture.sha256: "" for picture in pictures.values()}
-    rest = len(json.dumps(LoadedRequest(request, pictures, (), ()).body(no_links)))
+    rest = len(json.dumps(_with_images(request, lambda image: "" if image in pictures else image).body()))
     if rest >= BODY_BYTES:
         raise InvalidCall(f"The request has {rest / 1e6:.0f} MB without its pictures.", "20 MB are taken.")
     if not in_body:
         return pictures
     times = Counter(image for image, _ in _images(request))
-    fitted = fit([(picture, times[image]) for image, picture in pictures.items()], BODY_BYTES - 1 - rest)
+    fitted = fit_body([(picture, times[image]) for image, picture in pictures.items()], BODY_BYTES - 1 - rest)
     return dict(zip(pictures, fitted, strict=True))

@@ -1,14 +1,20 @@
-"""Addresses that lead to a page about a picture, or to no picture at all: known by their host and path alone."""
+"""Addresses that the router fetches itself: passed on unfetched, unless it could not or should not fetch them.
+
+What leads to a page about a picture, or to no picture at all, is known by its host and path alone.
+"""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import SplitResult, parse_qs, quote, unquote
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
-from refvideo_mcp.errors import clean
+from refvideo_mcp.errors import InvalidCall, clean
+from refvideo_mcp.network import is_public
 
-__all__ = ["Page", "page_at"]
+__all__ = ["Page", "check_url", "page_at"]
+
+_ADVICE = "Use a public https URL or a local path. Nothing was sent."
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,40 @@ _BY_ENDING = {f".{ending}": what for what, endings in _ENDINGS.items() for endin
 _MADE = re.compile(r"jpe?g|png|webp|snapshot|thumb|image|\bfm=|\bf_", re.IGNORECASE)
 
 
+def check_url(url: str, where: str, *, any_host: bool) -> None:
+    """That the router can fetch a picture from an http(s) address. `any_host`: the router is on this machine itself.
+
+    Raises:
+        InvalidCall: malformed, with a password, into a private network, or to something that is no picture.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise _malformed(where) from None
+    # "[v1.x]" is an address of a kind that does not exist yet, "%eth0" one of this machine's network cards;
+    # urlsplit drops line breaks and tabs silently; the router may not.
+    if not host or "%" in host or ("[" in parts.netloc and ":" not in host) or re.search(r"[\s\x00-\x20\x7f\\]", url):
+        raise _malformed(where)
+    if "@" in parts.netloc:
+        raise InvalidCall(f"The address in {where} carries a user name or password.", _ADVICE)
+    try:
+        can_fetch = is_public(host) or any_host
+    except ValueError:
+        raise _malformed(where) from None
+    if not can_fetch:
+        raise InvalidCall(
+            f"The address in {where} leads to {clean(host, 80)}, which is no public host: nobody else can fetch it.",
+            _ADVICE,
+        )
+    if page := page_at(parts):
+        instead = f"Use {clean(page.instead)}" if page.instead else "Use the address of the picture itself"
+        raise InvalidCall(
+            f"The address in {where} leads to {page.what}, not to a picture.",
+            f"{instead}, or a local path. Nothing was sent.",
+        )
+
+
 def page_at(url: SplitResult) -> Page | None:
     """What `url` leads to, if that can be no picture."""
     host = (url.hostname or "").lower().removesuffix(".")
@@ -114,3 +154,7 @@ def _drive(url: SplitResult) -> str | None:
 def _named(url: SplitResult, field: str) -> str | None:
     (address, *_) = parse_qs(url.query).get(field) or [""]
     return clean(address, 200) if address.startswith("https://") and "?" not in address else None
+
+
+def _malformed(where: str) -> InvalidCall:
+    return InvalidCall(f"The address in {where} is malformed.", _ADVICE)
