@@ -72,11 +72,21 @@ class JobsMachine(RuleBasedStateMachine):
         self._pass(after)
         self._submit(self.model.calls[-1].process, self.model.calls[-1].scene)
 
-    @rule(number=st.sampled_from(PROCESSES), scene=st.sampled_from(SCENES), patience=st.integers(0, 30))
-    def submit_and_cancel_at_once(self, number: int, scene: str, patience: int) -> None:
+    @rule(
+        number=st.sampled_from(PROCESSES),
+        scene=st.sampled_from(SCENES),
+        patience=st.integers(8, 24),  # the job is remembered at about the seventeenth turn
+        repeats=st.booleans(),
+    )
+    def submit_and_cancel_at_once(self, number: int, scene: str, patience: int, repeats: bool) -> None:
         """A client in a hurry: its call buys nothing if its job was not remembered yet, else the POST goes on."""
         self._submit(number, scene, patience=patience)
-        assert self.model.calls[-1].over_at is not None
+        call = self.model.calls[-1]
+        assert call.over_at is not None
+        if repeats and call.is_new:
+            self._answer(self.model.jobs[-1], "accepted")
+            self._sleep(ASLEEP[0])
+            self._submit(number, scene)
 
     @precondition(lambda self: any(call.over_at is None for call in self.model.calls))
     @rule(data=st.data())
@@ -121,11 +131,12 @@ class JobsMachine(RuleBasedStateMachine):
         patience=st.sampled_from([None, 0.4, 33.0]),
         seconds=st.sampled_from(ASLEEP),
         how=st.sampled_from(HOW),
+        after=st.sampled_from([0.4, 400.0]),
         elsewhere=st.booleans(),
         release=st.booleans(),
     )
     def sleep_and_repeat(
-        self, patience: float | None, seconds: float, how: str, elsewhere: bool, release: bool
+        self, patience: float | None, seconds: float, how: str, after: float, elsewhere: bool, release: bool
     ) -> None:
         """What happens to people: the lid is closed over a call, and opened hours later."""
         call = self.model.calls[-1]
@@ -135,6 +146,7 @@ class JobsMachine(RuleBasedStateMachine):
         self._sleep(seconds)
         if self.model.jobs[-1].answered_at is None:
             self._answer(self.model.jobs[-1], how)
+        self._pass(after)
         self._submit(PROCESSES[call.process - 1] if elsewhere else call.process, call.scene, release=release)
 
     @rule(number=st.sampled_from(PROCESSES))
