@@ -71,6 +71,10 @@ class Bought:
         overdue = self.heard == "submitting" and now > self.opened + DEADLINE_SECONDS
         return "uncertain" if overdue else self.heard
 
+    def holds_key(self, now: float) -> bool:
+        state = self.state(now)
+        return state != "rejected" and not (state == "uncertain" and self.released)
+
     def is_fresh_doubt(self, now: float) -> bool:
         first_seen = now if self.doubt_seen is None else self.doubt_seen
         return self.state(now) == "uncertain" and now - first_seen < AGAIN_SECONDS
@@ -125,7 +129,7 @@ class Model:
         now = self._clock.now()
         known = self._known(call.process)
         identical = [job for job in known if job.scene == call.scene]
-        owners = [job for job in known if job.key == call.key and job.state(now) != "rejected" and not job.released]
+        owners = [job for job in known if job.key == call.key and job.holds_key(now)]
         return Ahead(
             owner=max(owners, key=lambda job: job.opened, default=None),
             may_exist=any(self._may_exist(job, call.process) for job in identical),
