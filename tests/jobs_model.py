@@ -87,7 +87,7 @@ class Ahead:
     owner: Bought | None
     may_exist: bool
     lost: frozenset[Bought]
-    is_doubted: bool
+    in_doubt: frozenset[Bought]  # whatever they are of
     used: int
 
     @property
@@ -101,7 +101,7 @@ class Ahead:
             assert not self.may_exist, "an identical job may exist"
             assert not self.lost, "nobody was told of an identical job"
             assert self.is_affordable
-            assert warned is self.is_doubted
+            assert warned is bool(self.in_doubt)
         elif call.job is not None:
             assert call.job is self.owner or (self.owner is None and not self.may_exist and call.job in self.lost)
             assert call.job.scene == call.scene
@@ -134,7 +134,7 @@ class Model:
             owner=max(owners, key=lambda job: job.opened, default=None),
             may_exist=any(self._may_exist(job, call.process) for job in identical),
             lost=frozenset(job for job in identical if not call.key and self._is_lost(job, call)),
-            is_doubted=any(job.state(now) == "uncertain" for job in known),
+            in_doubt=frozenset(job for job in known if job.state(now) == "uncertain"),
             used=_used(known, now),
         )
 
