@@ -51,8 +51,8 @@ def shows(strip: Image.Image, at: tuple[int, int], colour: Rgb) -> bool:
 async def test_strip_shows_the_reference_and_the_start_middle_and_end(tmp_path: Path) -> None:
     videos = Videos(None, cache=tmp_path / "cache")
     video = film(tmp_path / "cat.mp4", colours(RED, GREEN, BLUE))
-    await videos.remember_references("job-1", [encoded(Image.new("RGB", (1600, 900), GOLD))])
-    strip = await videos.strip("job-1", video)
+    await videos.previews.remember("job-1", [encoded(Image.new("RGB", (1600, 900), GOLD))])
+    strip = await videos.previews.filmstrip("job-1", video)
     picture = seen(strip)
     assert strip is not None
     assert strip.parent == tmp_path / "cache"
@@ -60,7 +60,7 @@ async def test_strip_shows_the_reference_and_the_start_middle_and_end(tmp_path: 
     assert [shows(picture, (128 + 254 * tile, 70), colour) for tile, colour in enumerate((GOLD, RED, GREEN, BLUE))] == [
         True
     ] * 4
-    assert await Videos(None, cache=tmp_path / "cache").strip("job-1", tmp_path / "gone.mp4") == strip
+    assert await Videos(None, cache=tmp_path / "cache").previews.filmstrip("job-1", tmp_path / "gone.mp4") == strip
 
 
 async def test_references_share_their_place_and_the_frames_stay_one_row(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ async def test_references_share_their_place_and_the_frames_stay_one_row(tmp_path
     video = film(tmp_path / "cat.mp4", colours(RED, GREEN, BLUE))
     views = [encoded(Image.new("RGB", size, GOLD)) for size in ((900, 900), (300, 1200), (1200, 300))]
     for count, size in ((0, (1024, 213)), (2, (1020, 198)), (3, (1015, 171)), (21, (1010, 166))):
-        await videos.remember_references(f"job-{count}", (views * 7)[:count])
-        picture = seen(await videos.strip(f"job-{count}", video))
+        await videos.previews.remember(f"job-{count}", (views * 7)[:count])
+        picture = seen(await videos.previews.filmstrip(f"job-{count}", video))
         assert picture.size == size
         assert shows(picture, (picture.width - 20, 60), BLUE)
         assert shows(picture, (20, 60), GOLD if count else RED)
@@ -82,20 +82,25 @@ async def test_strip_of_any_shape_keeps_to_its_limits(
     size: tuple[int, int], strip_size: tuple[int, int], tmp_path: Path
 ) -> None:
     videos = Videos(None, cache=tmp_path)
-    await videos.remember_references("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
+    await videos.previews.remember("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
     video = film(tmp_path / "cat.mp4", colours(RED, GREEN, BLUE, size=size), 1)
-    assert seen(await videos.strip("job-1", video)).size == strip_size
+    assert seen(await videos.previews.filmstrip("job-1", video)).size == strip_size
 
 
 async def test_strip_of_pure_noise_is_still_small(tmp_path: Path) -> None:
     noise = Image.frombytes("RGB", (340, 320), random.Random(7).randbytes(340 * 320 * 3))
-    assert seen(await Videos(None, cache=tmp_path).strip("job-1", film(tmp_path / "cat.mp4", [noise], 1))).width > 1000
+    assert (
+        seen(
+            await Videos(None, cache=tmp_path).previews.filmstrip("job-1", film(tmp_path / "cat.mp4", [noise], 1))
+        ).width
+        > 1000
+    )
 
 
 async def test_gif_has_a_strip_too(tmp_path: Path) -> None:
     first, *rest = colours(RED, GREEN, BLUE)
     first.save(tmp_path / "cat.gif", save_all=True, append_images=rest, duration=500)
-    picture = seen(await Videos(None, cache=tmp_path).strip("job-1", tmp_path / "cat.gif"))
+    picture = seen(await Videos(None, cache=tmp_path).previews.filmstrip("job-1", tmp_path / "cat.gif"))
     assert [shows(picture, (at, 70), colour) for at, colour in ((170, RED), (512, GREEN), (850, BLUE))] == [True] * 3
 
 
@@ -104,7 +109,7 @@ async def test_thumbnail_is_upright_small_and_says_nothing_about_its_origin(tmp_
     exif[0x0112], exif[0x010E] = 6, "taken at home"
     halves = Image.new("RGB", (800, 400), RED)
     halves.paste(BLUE, (400, 0, 800, 400))
-    await Videos(None, cache=tmp_path).remember_references("job-1", [encoded(halves, "JPEG", exif=exif)])
+    await Videos(None, cache=tmp_path).previews.remember("job-1", [encoded(halves, "JPEG", exif=exif)])
     (thumbnail,) = names(tmp_path)
     with Image.open(tmp_path / thumbnail) as picture:
         assert (picture.size, picture.format) == ((128, 256), "JPEG")
@@ -113,7 +118,7 @@ async def test_thumbnail_is_upright_small_and_says_nothing_about_its_origin(tmp_
 
 
 async def test_transparent_reference_is_on_white(tmp_path: Path) -> None:
-    await Videos(None, cache=tmp_path).remember_references("job-1", [encoded(Image.new("RGBA", (300, 300)))])
+    await Videos(None, cache=tmp_path).previews.remember("job-1", [encoded(Image.new("RGBA", (300, 300)))])
     (thumbnail,) = names(tmp_path)
     with Image.open(tmp_path / thumbnail) as picture:
         assert shows(picture, (128, 128), (255, 255, 255))
@@ -122,11 +127,11 @@ async def test_transparent_reference_is_on_white(tmp_path: Path) -> None:
 async def test_previews_are_kept_for_a_month(tmp_path: Path) -> None:
     videos = Videos(None, cache=tmp_path)
     picture = [encoded(Image.new("RGB", (300, 300), GOLD))]
-    await videos.remember_references("old", picture)
+    await videos.previews.remember("old", picture)
     for name in (*names(tmp_path), "the user's own"):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (0, 0))
-    await videos.remember_references("new", picture)
+    await videos.previews.remember("new", picture)
     own, preview = sorted(names(tmp_path), reverse=True)
     assert own == "the user's own"
     assert preview.startswith("preview-")
@@ -134,7 +139,7 @@ async def test_previews_are_kept_for_a_month(tmp_path: Path) -> None:
 
 async def test_broken_picture_is_left_out(tmp_path: Path) -> None:
     whole = encoded(Image.new("RGB", (300, 300), GOLD))
-    await Videos(None, cache=tmp_path).remember_references("job-1", [b"", b"<html>", whole[:60], whole])
+    await Videos(None, cache=tmp_path).previews.remember("job-1", [b"", b"<html>", whole[:60], whole])
     assert len(names(tmp_path)) == 1
 
 
@@ -152,7 +157,7 @@ async def test_broken_video_has_no_strip(broken: str, tmp_path: Path) -> None:
         case "folder":
             video.mkdir()
     cache = tmp_path / "cache"
-    assert await Videos(None, cache=cache).strip("job-1", video) is None
+    assert await Videos(None, cache=cache).previews.filmstrip("job-1", video) is None
     assert names(cache) == []
 
 
@@ -176,7 +181,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from refvideo_mcp.videos import Videos
 
-strip = asyncio.run(Videos(None, cache=Path(sys.argv[1])).strip("job-1", Path(sys.argv[2])))
+strip = asyncio.run(Videos(None, cache=Path(sys.argv[1])).previews.filmstrip("job-1", Path(sys.argv[2])))
 sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss} {strip}")
 """
 
@@ -220,8 +225,8 @@ async def test_video_of_vast_pictures_has_no_strip_and_takes_no_memory(
 async def test_job_id_is_never_a_path(tmp_path: Path) -> None:
     videos = Videos(None, cache=tmp_path / "cache")
     job_id = "../../escaped\n"
-    await videos.remember_references(job_id, [encoded(Image.new("RGB", (300, 300), GOLD))])
-    strip = await videos.strip(job_id, film(tmp_path / "cat.mp4", colours(RED), 1))
+    await videos.previews.remember(job_id, [encoded(Image.new("RGB", (300, 300), GOLD))])
+    strip = await videos.previews.filmstrip(job_id, film(tmp_path / "cat.mp4", colours(RED), 1))
     assert strip is not None
     assert strip.parent == tmp_path / "cache"
     assert names(tmp_path) == ["cache", "cat.mp4"]
@@ -230,15 +235,15 @@ async def test_job_id_is_never_a_path(tmp_path: Path) -> None:
 async def test_cache_that_cannot_be_written_costs_the_preview_only(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("the user's own")
     videos = Videos(None, cache=tmp_path / "cache")
-    await videos.remember_references("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
-    assert await videos.strip("job-1", film(tmp_path / "cat.mp4", colours(RED), 1)) is None
+    await videos.previews.remember("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
+    assert await videos.previews.filmstrip("job-1", film(tmp_path / "cat.mp4", colours(RED), 1)) is None
 
 
 async def test_switched_off_nothing_is_kept(tmp_path: Path) -> None:
     video = film(tmp_path / "cat.mp4", colours(RED), 1)
     for videos in (Videos(None, cache=tmp_path / "cache", preview=False), Videos(None)):
-        await videos.remember_references("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
-        assert await videos.strip("job-1", video) is None
+        await videos.previews.remember("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
+        assert await videos.previews.filmstrip("job-1", video) is None
     assert names(tmp_path) == ["cat.mp4"]
 
 
@@ -246,6 +251,6 @@ async def test_without_the_extra_nothing_breaks(tmp_path: Path, monkeypatch: pyt
     video = film(tmp_path / "cat.mp4", colours(RED), 1)
     monkeypatch.setitem(sys.modules, "av", None)  # as if it were not installed
     videos = Videos(None, cache=tmp_path / "cache")
-    await videos.remember_references("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
-    assert await videos.strip("job-1", video) is None
+    await videos.previews.remember("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
+    assert await videos.previews.filmstrip("job-1", video) is None
     assert names(tmp_path) == ["cat.mp4"]

@@ -164,7 +164,7 @@ class Buying:
 
     async def _remember_references(self, job_id: str, loaded: LoadedRequest) -> None:
         pictures = [picture.content for picture in loaded.pictures.values()]
-        await self._crew.videos.remember_references(job_id, pictures)
+        await self._crew.videos.previews.remember(job_id, pictures)
 
     async def _delivered(self, watch: Watch, answer: Job, caller: Caller) -> None:
         try:

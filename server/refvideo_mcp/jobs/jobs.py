@@ -23,7 +23,7 @@ from refvideo_mcp.jobs.watch import Watch
 from refvideo_mcp.jobs.watches import Watches
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.schemas import JobState
-from refvideo_mcp.videos import Piece
+from refvideo_mcp.videos import Chunk
 
 __all__ = ["Jobs"]
 
@@ -174,7 +174,7 @@ class Jobs:
                 await watch.told(job)
         return Sight.of(job, watch)
 
-    async def piece(self, handle: str, offset: int) -> Piece:
+    async def piece(self, handle: str, offset: int) -> Chunk:
         """Some of a finished job's saved video, from `offset` on.
 
         Raises:
@@ -183,7 +183,7 @@ class Jobs:
         job = await self._crew.ask(self._crew.ledger.find, self._crew.account, handle)
         if job is None or job.state != "succeeded" or not job.saved_to:
             raise Refused(f"No video of job {clean(handle, 80)} is saved here.", "Its result tells how it stands.")
-        return await self._crew.videos.piece(job.saved_to, offset)
+        return await self._crew.videos.chunk(job.saved_to, offset)
 
     async def newest(self, limit: int, states: Sequence[JobState] = ()) -> list[Job]:
         """The account's jobs, newest first."""

@@ -92,7 +92,7 @@ class Saving:
             return False
         strip: Path | None = None
         try:
-            strip = await self._crew.videos.strip(self._record.job.id, file)
+            strip = await self._crew.videos.previews.filmstrip(self._record.job.id, file)
         finally:
             with anyio.CancelScope(shield=True):  # or there would be a file that nobody knows of
                 await self._learn(saved_to=str(file), not_saved=None, preview=str(strip) if strip else None)

@@ -10,7 +10,7 @@ import anyio.to_thread
 from refvideo_mcp import __version__
 from refvideo_mcp.errors import RefvideoError, Unavailable, clean
 from refvideo_mcp.network import DIRECT, is_public
-from refvideo_mcp.videos.part import NotReached, Part
+from refvideo_mcp.videos.partial_file import NotReached, PartialFile
 
 if TYPE_CHECKING:
     import ssl
@@ -53,7 +53,7 @@ def new_client(
     )
 
 
-async def download(client: "httpx2.AsyncClient", url: str, part: Part, *, max_mb: int, within: float) -> None:
+async def download(client: "httpx2.AsyncClient", url: str, part: PartialFile, *, max_mb: int, within: float) -> None:
     """Fill `part` with what `url` leads to. `max_mb` 0 = no limit; `within` is in seconds, all attempts included.
 
     Raises:
@@ -122,7 +122,7 @@ def _is_foreign(error: Exception) -> bool:
     return not isinstance(error, httpx2.HTTPError | httpx2.InvalidURL | RefvideoError | _Cut)
 
 
-async def _attempt(client: "httpx2.AsyncClient", url: str, part: Part, max_mb: int) -> None:
+async def _attempt(client: "httpx2.AsyncClient", url: str, part: PartialFile, max_mb: int) -> None:
     async with client.stream("GET", url) as response:
         _check_status(response)
         await anyio.to_thread.run_sync(part.restart)

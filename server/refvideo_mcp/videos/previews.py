@@ -1,4 +1,4 @@
-"""Previews in the cache folder: thumbnails of what was sent, and the strip that a child process makes of a video."""
+"""Previews in the cache folder: thumbnails of what was sent, and the filmstrip that a child process makes."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from refvideo_mcp.errors import clean
-from refvideo_mcp.videos.part import sweep
+from refvideo_mcp.videos.partial_file import sweep
 
 __all__ = ["Previews"]
 
@@ -37,12 +37,14 @@ class Previews:
         self._one_strip, self._one_decoder = anyio.Semaphore(1), anyio.Semaphore(1)
 
     async def remember(self, job_id: str, pictures: Sequence[bytes]) -> None:
+        """Keep thumbnails of a job's pictures. What is no picture is left out."""
         if self._folder is not None and find_spec("av"):
             async with self._one_decoder:
                 with contextlib.suppress(OSError):
                     await anyio.to_thread.run_sync(_keep_thumbnails, self._folder, _name(job_id), pictures)
 
-    async def strip(self, job_id: str, video: Path) -> Path | None:
+    async def filmstrip(self, job_id: str, video: Path) -> Path | None:
+        """A picture that shows the references and the video's start, middle and end; None where there can be none."""
         if self._folder is None or not find_spec("av"):
             return None
         strip = self._folder / f"{_name(job_id)}.jpg"
@@ -56,7 +58,7 @@ class Previews:
         references = await anyio.to_thread.run_sync(_thumbnails, folder, strip.stem)
         part = strip.with_suffix(f".{os.getpid()}.part")
         # Our own module: no one else's words are in the command, and no setting of ours reaches a decoder.
-        command = [sys.executable, "-P", "-m", "refvideo_mcp.videos.strip", str(video), str(part), *references]
+        command = [sys.executable, "-P", "-m", "refvideo_mcp.videos.filmstrip", str(video), str(part), *references]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("MYROUTER_", "REFVIDEO_"))}
         try:
             with anyio.move_on_after(_LONGEST_SECONDS):

@@ -1,7 +1,10 @@
-"""The room's one door: where a video goes, how it gets there, and its preview."""
+"""Saves videos: under which name, in which folder, and what is said where one cannot be stored."""
 
 import errno
-from collections.abc import Sequence
+import hashlib
+import re
+import unicodedata
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,16 +14,17 @@ import anyio.to_thread
 from refvideo_mcp.errors import Unavailable, ask_user, clean
 from refvideo_mcp.files import folder_and_name
 from refvideo_mcp.network import Trust
+from refvideo_mcp.videos.chunks import Chunk, read_chunk
 from refvideo_mcp.videos.download import download, new_client
-from refvideo_mcp.videos.part import Part
-from refvideo_mcp.videos.pieces import Piece, read_piece
+from refvideo_mcp.videos.partial_file import PartialFile
 from refvideo_mcp.videos.previews import Previews
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Videos"]
+__all__ = ["Videos", "file_name"]
 
+_LONGEST_SUBJECT = 40  # characters; at four bytes each the whole name still has less than 200
 _REASONS = {
     errno.ENOSPC: "its disk is full",
     errno.EDQUOT: "its disk quota is used up",
@@ -58,7 +62,7 @@ class Videos:
         self._any_host = any_host
         self._transport = transport
         self._trust = trust or Trust()
-        self._previews = Previews(cache if preview else None)
+        self.previews = Previews(cache if preview else None)
 
     async def save(self, url: str, name: str, destination: Path | None = None) -> Path:
         """Download `url` to a new file called `name` plus its ending, or to a checked `destination`.
@@ -73,7 +77,7 @@ class Videos:
             folder = self.folder
         else:
             raise Unavailable("Saving is switched off (REFVIDEO_OUTPUT_DIR=off).")
-        part = Part(folder, is_checked=destination is not None)
+        part = PartialFile(folder, is_checked=destination is not None)
         try:
             async with await self._client() as client:
                 await download(client, url, part, max_mb=self._max_mb, within=self._within)
@@ -88,21 +92,13 @@ class Videos:
                 await anyio.to_thread.run_sync(part.discard)
         return published
 
-    async def piece(self, saved_to: str, offset: int) -> Piece:
+    async def chunk(self, saved_to: str, offset: int) -> Chunk:
         """Some of a saved video, from `offset` on.
 
         Raises:
             Refused: it is gone, no video, or too large to be shown.
         """
-        return await anyio.to_thread.run_sync(read_piece, Path(saved_to), offset)
-
-    async def remember_references(self, job_id: str, pictures: Sequence[bytes]) -> None:
-        """Keep thumbnails of a job's pictures for its preview. What is no picture is left out."""
-        await self._previews.remember(job_id, pictures)
-
-    async def strip(self, job_id: str, video: Path) -> Path | None:
-        """A picture that shows the references and the video's start, middle and end; None where there can be none."""
-        return await self._previews.strip(job_id, video)
+        return await anyio.to_thread.run_sync(read_chunk, Path(saved_to), offset)
 
     async def _client(self) -> "httpx2.AsyncClient":
         import httpx2
@@ -115,3 +111,20 @@ class Videos:
                 "The video could not be fetched: a proxy or certificate setting cannot be used.",
                 ask_user("check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE."),
             ) from error
+
+
+def file_name(task_id: str, made_at: float, prompt: str | None, seconds: int | None) -> str:
+    """A name people recognise, without its ending: `2026-11-23 cat-on-skateboard 5s 7f3a`. `made_at` is epoch time."""
+    # It begins with a date, so it is none of the names that Windows keeps for devices.
+    length = f" {seconds}s" if seconds else ""
+    tag = hashlib.sha256(task_id.encode("utf-8", "replace")).hexdigest()[:4]
+    return f"{datetime.fromtimestamp(made_at):%Y-%m-%d} {_subject(prompt or '')}{length} {tag}"
+
+
+def _subject(prompt: str) -> str:
+    text = re.sub(r"@[0-9]+(?![A-Za-z0-9_-])", " ", unicodedata.normalize("NFC", prompt))
+    text = re.sub(r"['\u2019]", "", text).lower()
+    # Letters, digits and the marks that belong to them (Hindi has vowels that are marks): no control characters, no
+    # changes of direction, no slashes.
+    words = "".join(c if unicodedata.category(c)[0] in "LNM" else " " for c in text).split()[:5]
+    return "-".join(words)[:_LONGEST_SUBJECT].strip("-") or "video"

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from refvideo_mcp.errors import Unavailable, clean
 from refvideo_mcp.files import check_still_there
 
-__all__ = ["NotReached", "Part", "ending_of", "sweep"]
+__all__ = ["NotReached", "PartialFile", "ending_of", "sweep"]
 
 _HEAD = 12
 _FORGOTTEN_SECONDS = 24 * 3600
@@ -27,7 +27,7 @@ class NotReached(Unavailable):
         self.status = status
 
 
-class Part:
+class PartialFile:
     """A download on its way into `folder`: under a temporary name beside its destination until it is whole.
 
     `size` is what was written so far. `is_checked`: the folder is a checked destination's, and must still be what it

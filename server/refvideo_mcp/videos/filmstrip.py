@@ -1,4 +1,4 @@
-"""Draws one strip: `python -m refvideo_mcp.videos.strip VIDEO STRIP [REFERENCE …]`; needs PyAV."""
+"""Draws a filmstrip: `python -m refvideo_mcp.videos.filmstrip VIDEO STRIP [REFERENCE …]`; needs PyAV."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ _DARK, _LIGHT = (24, 25, 29), (214, 216, 222)
 _MOST_REFERENCES = 6
 
 
-def draw_strip(video: str, references: Sequence[str]) -> bytes:
+def draw_filmstrip(video: str, references: Sequence[str]) -> bytes:
     """The references, the first, the middle and the last frame side by side, as a JPEG."""
     frames = _three_frames(video)
     columns = _columns([Image.open(file).convert("RGB") for file in references[:_MOST_REFERENCES]])
@@ -135,7 +135,7 @@ def main() -> None:
         with contextlib.suppress(OSError):
             os.nice(5)
     video, strip, *references = sys.argv[1:]
-    Path(strip).write_bytes(draw_strip(video, references))
+    Path(strip).write_bytes(draw_filmstrip(video, references))
 
 
 if __name__ == "__main__":
