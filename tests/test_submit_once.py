@@ -572,10 +572,10 @@ async def test_a_user_who_does_not_look_releases_nothing(
     router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the older protocol the call is open while the user is asked; in the newer one there is nothing to wait for."""
-    monkeypatch.setattr(spec_tool, "QUESTION_SECONDS", 0.1)  # real seconds: a user is asked outside of our clock
     router.submissions = [LOST]
     async with process(router, ledger, mode="legacy", elicitation_callback=User(None)) as client:
         await submit(client)
+        monkeypatch.setattr(spec_tool, "QUESTION_SECONDS", 0.1)  # real seconds: a user is asked outside of our clock
         answer = await submit(client)
 
     assert answer.is_error
