@@ -24,7 +24,7 @@ from marker import KEY as API_KEY
 from refvideo_mcp.errors import Refused, RefvideoError
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
-from refvideo_mcp.jobs import Crew, InFlight, Jobs, Limits
+from refvideo_mcp.jobs import Account, Limits, PendingPosts, Services
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
 from refvideo_mcp.schemas import ReferenceVideoRequest
@@ -78,10 +78,10 @@ class MortalLedger(Ledger):
             yield connection
 
 
-class Unattended(InFlight):
+class Unattended(PendingPosts):
     """A process that does not wait for its POSTs when it ends."""
 
-    def when_landed(self, call: Any) -> None:
+    def when_done(self, call: Any) -> None:
         call()
 
 
@@ -133,30 +133,29 @@ class Process:
         self.ledger = MortalLedger(database)
         consent = Consent()
         self._clock = clock
-        self._crew = Crew(
-            account=ACCOUNT,
+        self._services = Services(
             router=Router("https://router.example", API_KEY, transport=httpx2.MockTransport(router.handle)),
             ledger=self.ledger,
             images=Images(consent),
             videos=Videos(None),
             consent=consent,
             clock=clock,
-            in_flight=Unattended(),
+            pending_posts=Unattended(),
         )
         self._scope = anyio.CancelScope()
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: list[Call] = []
-        self._jobs: Jobs | None = None
+        self._account: Account | None = None
 
     @property
-    def jobs(self) -> Jobs:
-        assert self._jobs is not None
-        return self._jobs
+    def account(self) -> Account:
+        assert self._account is not None
+        return self._account
 
     async def start(self) -> None:
         async def live() -> None:
             with self._scope:
-                async with Jobs.open(self._crew, Limits(ALLOWED, open_jobs=0)) as self._jobs:
+                async with Account.only(self._services, ACCOUNT, Limits(ALLOWED, open_jobs=0)) as self._account:
                     await anyio.sleep_forever()
 
         self._begin(live())
@@ -174,7 +173,7 @@ class Process:
         async def work() -> None:
             with call.scope:
                 try:
-                    async with self.jobs.buying.submitted(
+                    async with self.account.submitter.submit(
                         request, key=call.key, release=release, buy=True, on_opened=on_opened
                     ) as done:
                         call.outcome = done
@@ -201,7 +200,7 @@ class Process:
 
         async def work() -> None:
             try:
-                found.append(await self.jobs.wait(handle, 5, on_progress))
+                found.append(await self.account.wait(handle, 5, on_progress))
             except RefvideoError as error:
                 found.append(error)
 

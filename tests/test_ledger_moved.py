@@ -264,6 +264,6 @@ async def test_a_video_can_be_saved_once_more_though_the_file_is_gone(file: Path
             await clock.sleep(10)
         delete_with_logs(file)
         async with running(settings, transport=router.transport, clock=clock) as state:
-            job = await state.jobs.save("task-1")
+            job = await state.account.save("task-1")
     assert job.saved_to
     assert await anyio.Path(job.saved_to).is_file()

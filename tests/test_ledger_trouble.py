@@ -23,7 +23,8 @@ from command_line import call
 from fake_router import FakeRouter, Reply, process, said, told
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import LoadedRequest, Picture
-from refvideo_mcp.jobs import Clock, opening
+from refvideo_mcp.jobs import Clock
+from refvideo_mcp.jobs import submit as submitting
 from refvideo_mcp.jobs.draft import draft_of
 from refvideo_mcp.ledger import Draft, Job, Ledger
 from refvideo_mcp.schemas import ReferenceVideoRequest
@@ -257,7 +258,7 @@ def test_a_row_that_a_slow_disk_was_too_slow_for_is_rejected(tmp_path: Path, ope
 async def test_calls_on_a_locked_ledger_end_in_time_and_who_only_reads_does_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "ANSWER_SECONDS", 4.0)  # real seconds: the lock is outside of our clock
+    monkeypatch.setattr(submitting, "ANSWER_SECONDS", 4.0)  # real seconds: the lock is outside of our clock
     file, router = tmp_path / "ledger.db", FakeRouter(Clock())
     request = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
     answers: dict[str, CallToolResult] = {}

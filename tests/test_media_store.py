@@ -24,7 +24,8 @@ import s3_server
 from fake_router import LOST, FakeRouter, Reply, process, refused, said, told
 from pictures import SECRET, data_uri, decoded, noise, private_exif, saved, scene
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.jobs import Clock, opening
+from refvideo_mcp.jobs import Clock
+from refvideo_mcp.jobs import submit as submitting
 from refvideo_mcp.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -337,7 +338,7 @@ class TestRefusals:
     ) -> None:
         async with with_store(router, ledger, bucket) as client:
             await submit(client, "https://pictures.example/first.png")  # what is slow only once is over
-            monkeypatch.setattr(opening, "ANSWER_SECONDS", 2.0)  # real seconds: the store is outside of our clock
+            monkeypatch.setattr(submitting, "ANSWER_SECONDS", 2.0)  # real seconds: the store is outside of our clock
             with socket.create_server(("127.0.0.1", 0)) as silent:
                 environment(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
                 answer = await submit(client)

@@ -121,7 +121,7 @@ async def test_a_submission_that_breaks_off_is_uncertain_at_once_and_sent_no_sec
     """A row that stayed `submitting` would promise an answer."""
 
     router = FakeRouter(clock, submissions=[refused(429, "RATE_LIMIT_EXCEEDED", retry_after=7)])
-    clock.breaks, clock.times = 1.0, 1  # the pauses in which the end of the process is watched for
+    clock.breaks, clock.times = 0.5, 1  # the pauses in which the end of the process is watched for
     async with process(router, ledger) as client:
         answer = await submit(client)
         listed = told(await client.call_tool("list_reference_videos"))

@@ -20,7 +20,8 @@ from fake_router import CAT, LOST, FakeRouter, Reply, process, refused, result, 
 from marker import KEY as API_KEY
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.jobs import Caller, Clock, opening
+from refvideo_mcp.jobs import Caller, Clock
+from refvideo_mcp.jobs import submit as submitting
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.schemas import GenerateCall
 from refvideo_mcp.settings import Settings
@@ -575,7 +576,7 @@ async def test_a_user_who_does_not_look_releases_nothing(
     router.submissions = [LOST]
     async with process(router, ledger, mode="legacy", elicitation_callback=User(None)) as client:
         await submit(client)
-        monkeypatch.setattr(spec_tool, "QUESTION_SECONDS", 0.1)  # real seconds: a user is asked outside of our clock
+        monkeypatch.setattr(spec_tool, "QUESTION_SECONDS", 0.5)  # real seconds: a user is asked outside of our clock
         answer = await submit(client)
 
     assert answer.is_error
@@ -816,9 +817,9 @@ async def test_a_call_whose_connection_closed_before_its_job_was_remembered_buys
     caller = Caller(clock.steady(), hung_up=lambda: True)
     async with running(settings, transport=router.transport, clock=clock) as state:
         with pytest.raises(Refused, match=r"The call was cancelled\. Nothing was bought\."):
-            async with state.jobs.buying.submitted(GenerateCall.model_validate(CAT), caller=caller, buy=True):
+            async with state.account.submitter.submit(GenerateCall.model_validate(CAT), caller=caller, buy=True):
                 pass
-        assert await state.jobs.newest(1) == []
+        assert await state.account.newest(1) == []
     assert router.posts == []
 
 
@@ -838,13 +839,13 @@ async def test_a_call_cancelled_while_its_job_is_being_remembered_is_sent_all_th
     caller = Caller(clock.steady(), hung_up=hung_up)
     async with running(settings, transport=router.transport, clock=clock) as state:
         with cancelled:
-            async with state.jobs.buying.submitted(call, caller=caller, buy=True):
+            async with state.account.submitter.submit(call, caller=caller, buy=True):
                 pass
         assert cancelled.cancelled_caught
         await clock.sleep(1)
-        (job,) = await state.jobs.newest(2)
+        (job,) = await state.account.newest(2)
         clock.set_by += 3600  # the machine slept
-        async with state.jobs.buying.submitted(call, buy=True) as again:
+        async with state.account.submitter.submit(call, buy=True) as again:
             assert again.joined
     assert (job.state, job.task_id) == ("queued", "task-1")
     assert len(router.posts) == 1
@@ -865,7 +866,7 @@ async def test_who_cancels_a_call_while_its_job_is_being_remembered_is_told_whic
 
     async with running(settings, transport=router.transport, clock=clock) as state:
         with cancelled:
-            async with state.jobs.buying.submitted(
+            async with state.account.submitter.submit(
                 GenerateCall.model_validate(CAT),
                 caller=Caller(clock.steady(), hung_up=hung_up),
                 buy=True,
@@ -873,7 +874,7 @@ async def test_who_cancels_a_call_while_its_job_is_being_remembered_is_told_whic
             ):
                 pass
         await clock.sleep(1)
-        newest = await state.jobs.newest(2)
+        newest = await state.account.newest(2)
     assert cancelled.cancelled_caught
     assert [job.id for job in opened] == [job.id for job in newest]
     assert len(router.posts) == 1
@@ -899,17 +900,19 @@ async def test_a_call_cancelled_while_its_job_is_being_remembered_is_joined_by_t
 
         async def until_the_next_is_in_line() -> None:
             begun.set()
-            while not state.jobs.buying.opening.alone.statistics().tasks_waiting:
+            while not state.account.submitter.lock.statistics().tasks_waiting:
                 await anyio.lowlevel.checkpoint()
 
         async def give_up() -> None:
             with cancelled:
-                async with state.jobs.buying.submitted(call, caller=Caller(clock.steady(), hung_up=hung_up), buy=True):
+                async with state.account.submitter.submit(
+                    call, caller=Caller(clock.steady(), hung_up=hung_up), buy=True
+                ):
                     pass
 
         async def repeat() -> None:
             await begun.wait()
-            async with state.jobs.buying.submitted(call, buy=True) as again:
+            async with state.account.submitter.submit(call, buy=True) as again:
                 joined.append(again.joined)
 
         tasks.start_soon(give_up)
@@ -1060,11 +1063,11 @@ async def test_an_answer_that_broke_off_while_it_was_written_did_not_reach_anybo
     call = GenerateCall.model_validate(CAT)
     async with running(settings, transport=router.transport, clock=clock) as state:
         with anyio.CancelScope() as cancelled:
-            async with state.jobs.buying.submitted(call, buy=True):
+            async with state.account.submitter.submit(call, buy=True):
                 cancelled.cancel()
                 await anyio.lowlevel.checkpoint()
         await clock.sleep(6)
-        async with state.jobs.buying.submitted(call, buy=True) as again:
+        async with state.account.submitter.submit(call, buy=True) as again:
             assert again.joined
     assert len(router.posts) == 1
 
@@ -1079,7 +1082,7 @@ async def test_a_request_sent_again_under_its_own_id_is_no_other_take(
     async with running(settings, transport=router.transport, clock=clock) as state:
 
         async def buy(request: str | None) -> None:
-            async with state.jobs.buying.submitted(call, caller=Caller(clock.steady(), request), buy=True):
+            async with state.account.submitter.submit(call, caller=Caller(clock.steady(), request), buy=True):
                 pass
 
         async with anyio.create_task_group() as tasks:
@@ -1107,7 +1110,7 @@ async def test_a_ledger_that_is_busy_for_too_long_lets_nothing_be_sent_late(
     router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """The last second of the time for an answer is the router's."""
-    monkeypatch.setattr(opening, "ANSWER_SECONDS", 2.0)  # real seconds: the ledger is outside of our clock
+    monkeypatch.setattr(submitting, "ANSWER_SECONDS", 2.0)  # real seconds: the ledger is outside of our clock
     router.clock = Clock()
     async with process(router, ledger) as client:
         await client.call_tool("list_reference_videos", {})  # opens the ledger

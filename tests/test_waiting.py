@@ -370,7 +370,7 @@ async def test_a_failed_job_has_no_video_to_save(clock: VirtualClock, router: Fa
     settings = Settings(api_key=KEY, database=ledger)
     async with running(settings, transport=router.transport, clock=clock) as state:
         with pytest.raises(JobFailed, match='Job task-1 failed: "INTERNAL"'):
-            await state.jobs.save("task-1")
+            await state.account.save("task-1")
 
 
 async def test_a_finished_job_is_not_asked_for_again_while_its_file_is_there(

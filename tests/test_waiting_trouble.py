@@ -16,7 +16,7 @@ from mcp_types import CallToolResult
 from fake_router import UNREACHABLE, FakeRouter, Reply, files, process, refused, result, said, submit, told
 from marker import KEY
 from refvideo_mcp.app import build_server
-from refvideo_mcp.jobs import Clock, InFlight
+from refvideo_mcp.jobs import Clock, PendingPosts
 from refvideo_mcp.ledger import Ledger, database
 from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
@@ -387,20 +387,21 @@ async def test_a_process_that_ends_after_its_post_gets_the_task_id_into_a_ledger
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
     router.submissions = [Reply(after=20)]
-    in_flight = InFlight()
+    pending_posts = PendingPosts()
     server = build_server(
-        Settings(api_key=KEY, database=ledger), transport=router.transport, clock=clock, in_flight=in_flight
+        Settings(api_key=KEY, database=ledger), transport=router.transport, clock=clock, pending_posts=pending_posts
     )
     at_landing: list[tuple[str, str | None]] = []
     async with Client(server) as client, anyio.create_task_group() as tasks:
         tasks.start_soon(submit, client)
         await clock.sleep(10)
-        in_flight.when_landed(lambda: at_landing.extend(rows(ledger)))
+        pending_posts.when_done(lambda: at_landing.extend(rows(ledger)))
         with out_of_order(ledger):
             await clock.sleep(12)
         await clock.sleep(10)
 
-    assert at_landing == [("queued", "task-1")]
+    ((_, task_id),) = at_landing
+    assert task_id == "task-1"
 
 
 async def test_unfinished_jobs_are_followed_though_the_ledger_failed_at_the_start(

@@ -13,7 +13,7 @@ from mcp.server.mcpserver import MCPServer
 from refvideo_mcp import __version__
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Bucket, Images
-from refvideo_mcp.jobs import Caller, Clock, Crew, InFlight, Jobs, Limits
+from refvideo_mcp.jobs import Account, Caller, Clock, Limits, PendingPosts, Services
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.network import Trust
 from refvideo_mcp.player import hide_from_others, player
@@ -37,7 +37,7 @@ TOOLS_KEEP_MS = 300_000
 async def running(
     settings: Settings,
     *,
-    in_flight: InFlight | None = None,
+    pending_posts: PendingPosts | None = None,
     leftovers: ExitStack | None = None,
     transport: "httpx2.AsyncBaseTransport | None" = None,
     clock: Clock | None = None,
@@ -46,7 +46,7 @@ async def running(
 ) -> AsyncIterator[ServerState]:
     """Everything behind the tools, for as long as the block runs; the command line works with the same.
 
-    `in_flight` counts the POSTs on their way. `leftovers` holds what would stay behind if the process ended without
+    `pending_posts` counts the POSTs on their way. `leftovers` holds what would stay behind if the process ended without
     closing it: a sandbox and its folder. `transport` and `clock` stand in for the network and for time; `timeouts` are
     the router's. `caller` is who calls, as far as the door knows before any call.
     """
@@ -77,22 +77,22 @@ async def running(
             transport=transport,
             trust=trust,
         )
-        crew = Crew(
-            account=f"local@{urlsplit(base_url).netloc.lower()}",  # this user's jobs at one gateway
+        services = Services(
             router=Router(base_url, settings.api_key, timeouts=timeouts, transport=transport, trust=trust),
             ledger=Ledger(database, shows_path=not settings.http),
             images=images,
             videos=videos,
             consent=consent,
             clock=time,
-            in_flight=in_flight or InFlight(),
+            pending_posts=pending_posts or PendingPosts(),
             hands_out_files=not settings.http,
             forgets=settings.sandbox,
         )
         limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs)
-        async with Jobs.open(crew, limits) as jobs:
+        name = f"local@{urlsplit(base_url).netloc.lower()}"  # this user's jobs at one gateway
+        async with Account.only(services, name, limits) as account:
             yield ServerState(
-                jobs,
+                account,
                 time,
                 settings.sandbox,
                 settings.max_wait,
@@ -115,7 +115,7 @@ def _is_local(base_url: str) -> bool:
 def build_server(
     settings: Settings,
     *,
-    in_flight: InFlight | None = None,
+    pending_posts: PendingPosts | None = None,
     leftovers: ExitStack | None = None,
     transport: "httpx2.AsyncBaseTransport | None" = None,
     clock: Clock | None = None,
@@ -128,7 +128,7 @@ def build_server(
     async def lifespan(_: MCPServer[ServerState]) -> AsyncIterator[ServerState]:
         parts = running(
             settings,
-            in_flight=in_flight,
+            pending_posts=pending_posts,
             leftovers=leftovers,
             transport=transport,
             clock=clock,

@@ -21,7 +21,7 @@ from refvideo_mcp.doors.shutdown import BEING_SUBMITTED, Shutdown
 from refvideo_mcp.errors import Refused, RefvideoError, clean
 from refvideo_mcp.files import NoPath, kind_of, parse_path
 from refvideo_mcp.jobs import (
-    Jobs,
+    Account,
     Submission,
     about_buying,
     about_pictures,
@@ -84,17 +84,17 @@ def _generate(options: argparse.Namespace) -> int:
     if settings.sandbox:
         console.noted("sandbox", "a simulated router in this process: nothing is paid")
 
-    async def draft(jobs: Jobs) -> Draft:
-        await _ask_about_folders(jobs, call)
-        return (await jobs.buying.draft(call, save_to=call.save_to)).draft
+    async def draft(account: Account) -> Draft:
+        await _ask_about_folders(account, call)
+        return (await account.submitter.draft(call, save_to=call.save_to)).draft
 
-    async def generate(jobs: Jobs) -> Job:
-        await _ask_about_folders(jobs, call)
-        twin = await about_twin(jobs, call)
+    async def generate(account: Account) -> Job:
+        await _ask_about_folders(account, call)
+        twin = await about_twin(account, call)
         release = twin is not None and agreed(twin)
-        buy = await _may_buy(jobs, call, above=settings.confirm_above, released=release, yes=options.yes)
-        job = await _submitted(jobs, call, console, known, release=release, buy=buy)
-        return job if options.no_wait else await _wait(jobs, job.handle, console)
+        buy = await _may_buy(account, call, above=settings.confirm_above, released=release, yes=options.yes)
+        job = await _submitted(account, call, console, known, release=release, buy=buy)
+        return job if options.no_wait else await _wait(account, job.handle, console)
 
     if options.dry_run:
         _print_draft(_run_with_jobs(settings, draft), console, as_json=options.json)
@@ -140,8 +140,8 @@ def _list(options: argparse.Namespace) -> None:
     settings = _read_settings(needs_memory=True)
     call = read_arguments(ListCall, given(options, ListCall))
 
-    async def newest(jobs: Jobs) -> list[Job]:
-        return await jobs.newest(call.limit, [call.state] if call.state else [])
+    async def newest(account: Account) -> list[Job]:
+        return await account.newest(call.limit, [call.state] if call.state else [])
 
     found = _run_with_jobs(settings, newest)
     if options.json:
@@ -166,12 +166,12 @@ def _save(options: argparse.Namespace) -> int:
     to = _from_here(options.to) if options.to else None
     console = Console(sys.stderr, STEPS_WIDTH)
 
-    async def save(jobs: Jobs) -> Job:
+    async def save(account: Account) -> Job:
         if to:
-            await _ask_about_saving(jobs, to)
+            await _ask_about_saving(account, to)
         with console.waiting("video") as show:
             show("saving")
-            return await jobs.save(handle, to)
+            return await account.save(handle, to)
 
     return print_job(_run_with_jobs(settings, save), console, as_json=options.json, sign="")
 
@@ -195,7 +195,7 @@ def _read_settings(*, needs_memory: bool) -> Settings:
     return settings
 
 
-def _run_with_jobs(settings: Settings, work: Callable[[Jobs], Awaitable[Result]]) -> Result:
+def _run_with_jobs(settings: Settings, work: Callable[[Account], Awaitable[Result]]) -> Result:
     """Run `work` on the account's jobs. A POST on its way is waited for, 30 s at most, or until a second Ctrl-C.
 
     Raises:
@@ -203,7 +203,7 @@ def _run_with_jobs(settings: Settings, work: Callable[[Jobs], Awaitable[Result]]
         KeyboardInterrupt: Ctrl-C, or another signal that ends a process.
     """
     shutdown = Shutdown()
-    in_flight = shutdown.in_flight
+    pending_posts = shutdown.pending_posts
     ended: list[Result | RefvideoError | KeyboardInterrupt] = []
 
     async def run() -> None:
@@ -211,18 +211,18 @@ def _run_with_jobs(settings: Settings, work: Callable[[Jobs], Awaitable[Result]]
 
         def interrupt() -> None:
             scope.cancel()  # before whoever waits is told to end, or the wait would end with what it has so far
-            in_flight.ending = True
+            pending_posts.ending = True
 
         with shutdown.on_signal(lambda _: loop.call_soon_threadsafe(interrupt)):
-            async with running(settings, in_flight=in_flight) as state:
+            async with running(settings, pending_posts=pending_posts) as state:
                 with scope:  # inside which shields hold
                     try:
-                        result = await work(state.jobs)
+                        result = await work(state.account)
                         if not scope.cancel_called:  # else it is what a wait that was broken off had so far
                             ended.append(result)
                     except (RefvideoError, KeyboardInterrupt) as error:
                         ended.append(error)  # raised here, it would come out in a group of the jobs' own task group
-                if not ended and in_flight.count:
+                if not ended and pending_posts.count:
                     sys.stderr.write(
                         f"{BEING_SUBMITTED}\nCtrl-C again ends now; refvideo-mcp list then shows what became of it.\n"
                     )
@@ -236,32 +236,32 @@ def _run_with_jobs(settings: Settings, work: Callable[[Jobs], Awaitable[Result]]
     return ended[0]
 
 
-async def _ask_about_folders(jobs: Jobs, call: GenerateCall) -> None:
+async def _ask_about_folders(account: Account, call: GenerateCall) -> None:
     """Ask before pictures leave a folder, or a video is put into one, that the person has not allowed.
 
     Raises:
         Refused: they said no.
     """
-    pictures = await about_pictures(jobs, call)
+    pictures = await about_pictures(account, call)
     if pictures is not None and agreed(pictures.text):
         await pictures.allow()
     if call.save_to:
-        await _ask_about_saving(jobs, call.save_to)
+        await _ask_about_saving(account, call.save_to)
 
 
-async def _ask_about_saving(jobs: Jobs, place: str) -> None:
-    saving = await about_saving(jobs, place)
+async def _ask_about_saving(account: Account, place: str) -> None:
+    saving = await about_saving(account, place)
     if saving is not None and agreed(saving.text):
         await saving.allow()
 
 
-async def _may_buy(jobs: Jobs, call: GenerateCall, *, above: int | None, released: bool, yes: bool) -> bool:
+async def _may_buy(account: Account, call: GenerateCall, *, above: int | None, released: bool, yes: bool) -> bool:
     """Whether a new job may be bought; False where the call only joins one. `yes` was said beforehand.
 
     Raises:
         Refused: they said no, or there is nobody to ask.
     """
-    question = await about_buying(jobs, call, above=above, released=released)
+    question = await about_buying(account, call, above=above, released=released)
     if question.text and not yes and not agreed(question.text):
         raise Refused(
             "REFVIDEO_CONFIRM asks before a video is bought, and here is no terminal to ask on.",
@@ -294,7 +294,7 @@ def _from_here(source: str) -> str:
 
 
 async def _submitted(
-    jobs: Jobs, call: GenerateCall, console: Console, known: list[Job], *, release: bool, buy: bool
+    account: Account, call: GenerateCall, console: Console, known: list[Job], *, release: bool, buy: bool
 ) -> Job:
     """The job once the router has it. `known` gets it before it is sent, and again with its task id."""
     with console.waiting("job") as show:
@@ -304,27 +304,27 @@ async def _submitted(
             show("submitting")
 
         show("reading pictures")
-        submitted = jobs.buying.submitted(
+        submitted = account.submitter.submit(
             call, key=call.idempotency_key, save_to=call.save_to, release=release, buy=buy, on_opened=on_opened
         )
         async with submitted as done:
             known.append(done.job)
-    _print_submission(done, jobs.buying.pictures_go_to, console)
+    _print_submission(done, account.submitter.pictures_go_to, console)
     return done.job
 
 
-async def _wait(jobs: Jobs, handle: str, console: Console, *, just_look: bool = False) -> Job:
+async def _wait(account: Account, handle: str, console: Console, *, just_look: bool = False) -> Job:
     """Wait until the job has ended and its video is saved, and show how it gets on.
 
     Raises:
-        RefvideoError: as `Jobs.wait` does.
+        RefvideoError: as `Account.wait` does.
     """
     with console.waiting("video") as show:
 
         async def on_progress(job: Job, _: float) -> None:
             show(progress_message(job))
 
-        return await jobs.wait(handle, 0 if just_look else LONGEST_WAIT_SECONDS, on_progress)
+        return await account.wait(handle, 0 if just_look else LONGEST_WAIT_SECONDS, on_progress)
 
 
 def _print_submission(done: Submission, sent_to: str, console: Console) -> None:

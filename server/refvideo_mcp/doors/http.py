@@ -42,7 +42,7 @@ def serve(settings: Settings, port: int) -> None:
         # It would end every event stream at the signal, and with it the answers that are on their way.
         AppStatus.enable_automatic_graceful_drain = False
         with hastened():
-            mcp = build_server(settings, in_flight=shutdown.in_flight, leftovers=shutdown.leftovers)
+            mcp = build_server(settings, pending_posts=shutdown.pending_posts, leftovers=shutdown.leftovers)
             app = mcp.streamable_http_app(stateless_http=True, max_request_body_size=BODY_BYTES, host=HOST)
         for route in app.routes:
             if isinstance(route, Route):

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from refvideo_mcp.jobs import InFlight
+from refvideo_mcp.jobs import PendingPosts
 from refvideo_mcp.logs import last_words, say
 
 __all__ = ["BEING_SUBMITTED", "PATIENCE_SECONDS", "Shutdown"]
@@ -21,10 +21,10 @@ _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SI
 
 
 class Shutdown:
-    """`in_flight` is what the end waits for, `leftovers` what would stay behind if the process just ended."""
+    """`pending_posts` is what the end waits for, `leftovers` what would stay behind if the process just ended."""
 
     def __init__(self) -> None:
-        self.in_flight = InFlight()
+        self.pending_posts = PendingPosts()
         self.leftovers = ExitStack()
         self._alarm: threading.Timer | None = None
 
@@ -54,8 +54,8 @@ class Shutdown:
 
     def begin(self) -> None:
         """Buy nothing more."""
-        self.in_flight.ending = True
-        if self.in_flight.count:
+        self.pending_posts.ending = True
+        if self.pending_posts.count:
             say(BEING_SUBMITTED)
 
     def leave_in(self, seconds: float, code: int) -> None:

@@ -27,15 +27,15 @@ PATIENCE_WITH_SAVES_SECONDS = 5.0
 def serve(settings: Settings) -> None:
     """Speak MCP on stdin and stdout until stdin closes. A signal ends the process."""
     shutdown, client = Shutdown(), _Client()
-    in_flight = shutdown.in_flight
+    pending_posts = shutdown.pending_posts
 
     def end(number: int) -> None:
         shutdown.begin()
         # Videos that are being saved are left to the next process, which takes a second.
-        if in_flight.count or in_flight.saves.count:
-            patience = PATIENCE_SECONDS if in_flight.count else PATIENCE_WITH_SAVES_SECONDS
+        if pending_posts.count or pending_posts.saves.count:
+            patience = PATIENCE_SECONDS if pending_posts.count else PATIENCE_WITH_SAVES_SECONDS
             shutdown.leave_in(patience, 128 + number)
-        in_flight.when_landed(lambda: in_flight.saves.when_landed(lambda: shutdown.leave(128 + number)))
+        pending_posts.when_done(lambda: pending_posts.saves.when_done(lambda: shutdown.leave(128 + number)))
 
     with logging_to_stderr(settings), shutdown.on_signal(end):
         if sys.stdin.isatty():
@@ -45,7 +45,7 @@ def serve(settings: Settings) -> None:
             )
         caller = Caller(hung_up=client.hung_up, has_unread=client.has_unread)
         with hastened():
-            server = build_server(settings, in_flight=in_flight, leftovers=shutdown.leftovers, caller=caller)
+            server = build_server(settings, pending_posts=pending_posts, leftovers=shutdown.leftovers, caller=caller)
         anyio.run(server.run_stdio_async)
 
 

@@ -1,5 +1,6 @@
 """The domain: submit once, wait together, collect. No MCP, no HTTP and no SQL in sight."""
 
+from refvideo_mcp.jobs.account import Account
 from refvideo_mcp.jobs.answers import (
     age_of,
     answer_of,
@@ -15,25 +16,23 @@ from refvideo_mcp.jobs.answers import (
     status_in_words,
     trouble_of,
 )
-from refvideo_mcp.jobs.buying import Submission
-from refvideo_mcp.jobs.callers import Caller
-from refvideo_mcp.jobs.clock import Clock
-from refvideo_mcp.jobs.crew import Crew, InFlight
-from refvideo_mcp.jobs.jobs import Jobs
+from refvideo_mcp.jobs.follow import JobStatus
 from refvideo_mcp.jobs.outcomes import failure
 from refvideo_mcp.jobs.questions import about_buying, about_pictures, about_saving, about_twin, declined
 from refvideo_mcp.jobs.rules import Limits, UncertainTwin
-from refvideo_mcp.jobs.saving import is_being_saved
-from refvideo_mcp.jobs.sight import Sight
+from refvideo_mcp.jobs.save import is_being_saved
+from refvideo_mcp.jobs.services import Clock, PendingPosts, Services
+from refvideo_mcp.jobs.submit import Submission
+from refvideo_mcp.jobs.waiting_calls import Caller
 
 __all__ = [
+    "Account",
     "Caller",
     "Clock",
-    "Crew",
-    "InFlight",
-    "Jobs",
+    "JobStatus",
     "Limits",
-    "Sight",
+    "PendingPosts",
+    "Services",
     "Submission",
     "UncertainTwin",
     "about_buying",

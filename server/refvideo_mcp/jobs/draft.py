@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,18 @@ from urllib.parse import urlsplit
 
 import anyio.to_thread
 
+from refvideo_mcp.errors import SubmitRejected
 from refvideo_mcp.images import LoadedRequest, Picture
-from refvideo_mcp.jobs.crew import Crew
+from refvideo_mcp.jobs.services import Services
 from refvideo_mcp.ledger import Draft
 from refvideo_mcp.schemas import ReferenceVideoRequest, warnings_for
 
-__all__ = ["Prepared", "draft_of", "prepare"]
+__all__ = ["Prepared", "draft_of", "explained", "prepare"]
+
+WANTS_LINKS = (
+    "If the pictures are good, this gateway may want public URLs: with the setting "
+    "REFVIDEO_MEDIA_STORE=s3://bucket/prefix it gets links to the user's own bucket."
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Prepared:
 
 
 async def prepare(
-    crew: Crew,
+    services: Services,
+    account: str,
     request: ReferenceVideoRequest,
     roots: Sequence[Path] = (),
     *,
@@ -39,12 +46,10 @@ async def prepare(
     Raises:
         Refused: a picture or `save_to` cannot be used; nothing was sent.
     """
-    destination = await crew.consent.destination(save_to, roots) if save_to else None
-    loaded = await crew.images.load(request, roots)
+    destination = await services.consent.destination(save_to, roots) if save_to else None
+    loaded = await services.images.load(request, roots)
     # Hashing 20 MB would hold up a ping.
-    draft = await anyio.to_thread.run_sync(
-        draft_of, crew.account, loaded, key, str(destination) if destination else None
-    )
+    draft = await anyio.to_thread.run_sync(draft_of, account, loaded, key, str(destination) if destination else None)
     return Prepared(loaded, draft)
 
 
@@ -73,3 +78,14 @@ def _digest(image: str, picture: Picture | None) -> dict[str, Any]:
 
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def explained(error: SubmitRejected, body: Mapping[str, Any]) -> SubmitRejected:
+    """The router's refusal of a body; of one with data URIs, it may be for them: that it takes them is not documented.
+
+    `body` is what was sent.
+    """
+    images = [image for subject in body["subjects"] for image in subject["images"]]
+    if not (error.about_pictures and any(image.startswith("data:") for image in images)):
+        return error
+    return SubmitRejected(error.happened, error.advice + f" {WANTS_LINKS}", reason=error.reason)

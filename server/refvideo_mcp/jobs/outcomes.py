@@ -1,5 +1,6 @@
 """When a call ends without a job to show: the errors that agents read."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -16,24 +17,51 @@ from refvideo_mcp.errors import (
     clean,
 )
 from refvideo_mcp.jobs.answers import RELEASED
-from refvideo_mcp.jobs.remedies import remedy
-from refvideo_mcp.jobs.watch import Watch
+from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.router.reasons import FINDABLE_ADVICE, UNCERTAIN_ADVICE
+from refvideo_mcp.router.reasons import (
+    BALANCE_ADVICE,
+    FINDABLE_ADVICE,
+    NO_REMEDY,
+    REASONS,
+    TRANSIENT,
+    UNCERTAIN_ADVICE,
+)
 
-__all__ = ["bought", "failure", "heard", "unknown", "unreadable"]
+__all__ = ["bought", "failure", "heard", "remedy", "unknown", "unreadable"]
+
+_NEW_JOB = Advice(" A new try is a new paid job: ask the user.", " A new try is a new paid job.")
+_LATER = "This passes by itself, mostly within minutes." + _NEW_JOB
+_ANOTHER_TAKE = "The check of the finished video refused it: another take may pass." + _NEW_JOB
+_BILLED = " Whether it was billed: see the console of {host}."
+
+# Of a job that failed at the router, these say nothing that could be mended.
+_SILENT = {"TASK_FAILED", "TASK_NOT_FOUND"}
+# The code words of Vidu, which renders, and of gateways, in small letters and without what is between the words.
+# The first that is in the reason counts.
+_WORDS: list[tuple[str, Advice | str]] = [
+    (r"creationpolicyviolation|output\w{0,20}(check|policy|audit|moderat|violat)", _ANOTHER_TAKE),
+    (r"promptpolicyviolation|auditsubmitillegal|illegalprompt", REASONS["ILLEGAL_PROMPT"]),
+    (r"imagedownloadfail", "A picture could not be loaded: use a file or another address, then try again."),
+    (r"imageformatinvalid", REASONS["INVALID_IMAGE_FORMAT"]),
+    (r"fieldinvalid", REASONS["INVALID_REQUEST_BODY"]),
+    (r"creditinsufficient|insufficient(credit|balance|funds)|balance(isnot|not|in)(enough|sufficient)", BALANCE_ADVICE),
+    (r"quota|throttl|ratelimit|tokenlimit|overload|toomanyrequests|busy", _LATER),
+    (r"internal(service|server)?(failure|error)|servicenotavailable|unavailable|timeout|timedout", _LATER),
+    (r"(try|retry)(it)?(again)?later|(billing|createtask|getresult)failed", _LATER),
+]
 
 
-def bought(watch: Watch, host: str) -> Job:
-    """The watch's job.
+def bought(row: JobRow, host: str) -> Job:
+    """The row's job.
 
     Raises:
         SubmitRejected: it was never bought.
         Uncertain: nobody knows whether it was.
     """
-    job = watch.job
+    job = row.job
     if job.state == "rejected":
-        raise _about(job, watch.trouble or _rejected_elsewhere(job))
+        raise _about(job, row.last_error or _rejected_elsewhere(job))
     if job.state == "uncertain":
         advice = RELEASED if job.released else _doubtful(job).format(host=host, handle=job.handle)
         raise _about(job, Uncertain(f"{job.reason} (Job {job.key}.)", advice, task_id=job.task_id))
@@ -62,25 +90,41 @@ def failure(job: Job, host: str) -> JobFailed:
     )
 
 
-def heard(watch: Watch, job: Job, since: float, now: float) -> Job:
-    """The watch's job, for somebody who waits since `since` (steady time).
+def remedy(reason: str) -> Advice:
+    """What to do about a job that failed for `reason`, with `{host}` where the gateway's name belongs."""
+    return _of(reason) + _BILLED
+
+
+def _of(reason: str) -> Advice:
+    documented = next((word for word in re.findall(r"[A-Z_]{8,}", reason.upper()) if word in REASONS), None)
+    if documented is not None and documented not in TRANSIENT | _SILENT:
+        return _as_advice(REASONS[documented])
+    squashed = re.sub(r"[\W_]+", "", reason.lower())
+    return _as_advice(next((advice for words, advice in _WORDS if re.search(words, squashed)), NO_REMEDY))
+
+
+def _as_advice(text: Advice | str) -> Advice:
+    return text if isinstance(text, Advice) else Advice(text, text)
+
+
+def heard(row: JobRow, job: Job, *, looked: bool, link_is_dead: bool, now: float) -> Job:
+    """`job`, as the row has it, for somebody who waits; `looked`: there was news of it meanwhile.
 
     Raises:
         ReadRefused: the router refuses to tell.
         Unavailable: it was asked and told nothing since, or the video's link is dead.
     """
-    if job.task_id is None or (job.ended and not watch.link_is_dead):
+    if job.task_id is None or (job.ended and not link_is_dead):
         return job
-    if isinstance(watch.trouble, ReadRefused):
-        raise _about(job, watch.trouble)
-    has_news = watch.looked_at is not None and watch.looked_at >= since
-    was_asked = watch.trouble or job.asked_in_vain or not watch.record.is_real
-    if has_news or not (was_asked or watch.link_is_dead):
+    if isinstance(row.last_error, ReadRefused):
+        raise _about(job, row.last_error)
+    was_asked = row.last_error or job.asked_in_vain or not row.is_real
+    if looked or not (was_asked or link_is_dead):
         return job
-    raise _about(job, _unanswered(job, watch.trouble, now))
+    raise _about(job, _unanswered(job, row.last_error, now))
 
 
-def _unanswered(job: Job, trouble: RefvideoError | None, now: float) -> Unavailable:
+def _unanswered(job: Job, error: RefvideoError | None, now: float) -> Unavailable:
     if job.state == "succeeded":
         died = datetime.fromtimestamp(max((video.expires_at for video in job.videos), default=0.0), UTC)
         known = (
@@ -90,9 +134,9 @@ def _unanswered(job: Job, trouble: RefvideoError | None, now: float) -> Unavaila
         state = f"{job.state}, for {now - job.changed_at:.0f} s" if job.answered_at is not None else "none"
         known = f"Last known state of job {job.handle}: {state}."
     return Unavailable(
-        f"{trouble.happened if trouble else f'{job.gateway} has not answered.'} {known}",
-        trouble.advice if trouble else "The job is not affected: ask again.",
-        reason=trouble.reason if trouble else None,
+        f"{error.happened if error else f'{job.gateway} has not answered.'} {known}",
+        error.advice if error else "The job is not affected: ask again.",
+        reason=error.reason if error else None,
         task_id=job.task_id,
     )
 

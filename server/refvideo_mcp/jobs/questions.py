@@ -9,8 +9,8 @@ from pathlib import Path
 
 from refvideo_mcp.errors import Advice, Refused, clean
 from refvideo_mcp.files import is_broad
-from refvideo_mcp.jobs.callers import Caller
-from refvideo_mcp.jobs.jobs import Jobs
+from refvideo_mcp.jobs.account import Account
+from refvideo_mcp.jobs.waiting_calls import Caller
 from refvideo_mcp.schemas import GenerateCall
 
 __all__ = [
@@ -40,38 +40,39 @@ class PurchaseQuestion:
     text: str = ""
 
 
-async def about_pictures(jobs: Jobs, call: GenerateCall, roots: Sequence[Path] = ()) -> FolderQuestion | None:
+async def about_pictures(account: Account, call: GenerateCall, roots: Sequence[Path] = ()) -> FolderQuestion | None:
     """Once per folder, before its pictures leave this machine. `roots` are the client's folders."""
-    folders = await jobs.consent.pictures_to_ask_about(call, roots)
+    folders = await account.consent.pictures_to_ask_about(call, roots)
     if not folders:
         return None
     names = " and ".join(map(_named, folders))
     return FolderQuestion(
-        f"Send pictures from {names} to {jobs.buying.pictures_go_to}?", lambda: jobs.consent.allow_pictures(folders)
+        f"Send pictures from {names} to {account.submitter.pictures_go_to}?",
+        lambda: account.consent.allow_pictures(folders),
     )
 
 
-async def about_saving(jobs: Jobs, save_to: str, roots: Sequence[Path] = ()) -> FolderQuestion | None:
+async def about_saving(account: Account, save_to: str, roots: Sequence[Path] = ()) -> FolderQuestion | None:
     """Once per folder, before a video is put there."""
-    folder = await jobs.consent.folder_to_ask_about(save_to, roots)
+    folder = await account.consent.folder_to_ask_about(save_to, roots)
     if folder is None:
         return None
-    return FolderQuestion(f"Save videos in {_named(folder)}?", lambda: jobs.consent.allow_saving(folder))
+    return FolderQuestion(f"Save videos in {_named(folder)}?", lambda: account.consent.allow_saving(folder))
 
 
-async def about_twin(jobs: Jobs, call: GenerateCall, roots: Sequence[Path] = ()) -> str | None:
+async def about_twin(account: Account, call: GenerateCall, roots: Sequence[Path] = ()) -> str | None:
     """Before a job is sent again that may exist already."""
-    twin = await jobs.buying.uncertain_twin(call, roots)
+    twin = await account.submitter.uncertain_twin(call, roots)
     if twin is None:
         return None
     return (
         f"This job was sent before ({twin.key}) and its answer was lost: it may exist and be billed. "
-        f"Please look for it in the console of {jobs.host} first. Send it again, and perhaps pay twice?"
+        f"Please look for it in the console of {account.host} first. Send it again, and perhaps pay twice?"
     )
 
 
 async def about_buying(
-    jobs: Jobs,
+    account: Account,
     call: GenerateCall,
     roots: Sequence[Path] = (),
     *,
@@ -86,10 +87,10 @@ async def about_buying(
     """
     if above is None or call.duration <= above or released:
         return PurchaseQuestion(buys=True)
-    offer = await jobs.buying.offer(call, roots, key=call.idempotency_key, caller=caller)
-    if not offer.buys:
+    quote = await account.submitter.quote(call, roots, key=call.idempotency_key, caller=caller)
+    if not quote.buys:
         return PurchaseQuestion(buys=False)
-    left = f" {offer.allowance}" if offer.allowance else ""
+    left = f" {quote.allowance}" if quote.allowance else ""
     return PurchaseQuestion(
         True, f'Buy {call.duration} s of video at {call.resolution}: "{clean(call.prompt, 100)}"?{left}'
     )

@@ -9,7 +9,7 @@ from mcp_types import CallToolRequestParams, CallToolResult, TextContent
 from mcp_types.jsonrpc import INTERNAL_ERROR
 
 from refvideo_mcp.errors import InvalidCall, RefvideoError, UnknownTask
-from refvideo_mcp.jobs import Sight, progress_message
+from refvideo_mcp.jobs import JobStatus, progress_message
 from refvideo_mcp.schemas import ResultCall, read_arguments
 from refvideo_mcp.tasks.extension import Ctx, Task, no_such_task
 from refvideo_mcp.tools import ServerState, answer_about
@@ -36,11 +36,11 @@ class JobTasks:
         if params.name != STARTS_JOBS or not isinstance(answer, CallToolResult) or answer.is_error:
             return answer
         task_id = (answer.structured_content or {}).get("task_id")
-        sight = await _state(ctx).jobs.look(task_id, tell=False) if task_id else None
-        if sight is None or sight.over:
+        status = await _state(ctx).account.status(task_id, tell=False) if task_id else None
+        if status is None or status.over:
             return answer
         (said, *_) = answer.content
-        return _task(sight, "working", said.text if isinstance(said, TextContent) else None)
+        return _task(status, "working", said.text if isinstance(said, TextContent) else None)
 
     async def get(self, ctx: Ctx, task_id: str) -> Task:
         state = _state(ctx)
@@ -49,20 +49,20 @@ class JobTasks:
         except InvalidCall as error:
             raise no_such_task(str(error)) from None
         try:
-            sight = await state.jobs.look(handle)
+            status = await state.account.status(handle)
         except UnknownTask as error:
             raise no_such_task(str(error)) from None
         except RefvideoError as error:
             raise MCPError(INTERNAL_ERROR, str(error)) from None
-        if sight.job.task_id != task_id:  # the ledger knows keys too
-            raise no_such_task(f"This is no task id. The job's own is {sight.job.task_id}.")
-        if sight.over:
+        if status.job.task_id != task_id:  # the ledger knows keys too
+            raise no_such_task(f"This is no task id. The job's own is {status.job.task_id}.")
+        if status.over:
             self._unwanted.discard(task_id)
-            result = await answer_about(sight.job, state)
+            result = await answer_about(status.job, state)
             wire = result.model_dump(mode="json", by_alias=True, exclude_none=True)
-            return _task(sight, "completed", None, {"result": wire})
-        message = sight.trouble or f"{state.sign}{progress_message(sight.job)}"
-        return _task(sight, "working", f"{message.rstrip('.')}. {NO_CANCEL}" if task_id in self._unwanted else message)
+            return _task(status, "completed", None, {"result": wire})
+        message = status.last_error or f"{state.sign}{progress_message(status.job)}"
+        return _task(status, "working", f"{message.rstrip('.')}. {NO_CANCEL}" if task_id in self._unwanted else message)
 
     async def update(self, ctx: Ctx, task_id: str, responses: Mapping[str, Any]) -> None:
         """No job ever asks for input."""
@@ -76,14 +76,14 @@ def _state(ctx: Ctx) -> ServerState:
     return state
 
 
-def _task(sight: Sight, status: Any, message: str | None, outcome: Mapping[str, Any] | None = None) -> Task:
-    job = sight.job
+def _task(found: JobStatus, status: Any, message: str | None, outcome: Mapping[str, Any] | None = None) -> Task:
+    job = found.job
     return Task(
         id=job.task_id or "",
         status=status,
         created_at=job.opened_at,
         updated_at=job.changed_at,
-        ask_again_seconds=sight.next_look_seconds,
+        ask_again_seconds=found.next_look_seconds,
         lasts_seconds=LASTS_SECONDS,
         message=message,
         outcome=outcome or {},

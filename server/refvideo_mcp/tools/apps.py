@@ -49,7 +49,7 @@ def _told(job: Job) -> str:
     ui={"resourceUri": PLAYER, "visibility": ["app"]},
 )
 async def read_video_piece(call: PieceCall, ctx: Ctx) -> Annotated[CallToolResult, VideoPiece]:
-    piece = await state_of(ctx).jobs.piece(call.task_id, call.offset)
+    piece = await state_of(ctx).account.chunk(call.task_id, call.offset)
     answer = VideoPiece(data=base64.b64encode(piece.content).decode(), size=piece.size, type=piece.type)
     end = call.offset + len(piece.content)
     return CallToolResult(

@@ -110,7 +110,7 @@ Roots = Annotated[ListRootsResult, Resolve(client_roots)]
 
 
 async def ask_for_pictures(call: GenerateCall, roots: Roots, ctx: Ctx) -> Permission | Elicit[Permission]:
-    question = await about_pictures(state_of(ctx).jobs, call, folders_of(roots))
+    question = await about_pictures(state_of(ctx).account, call, folders_of(roots))
     return Elicit(question.text, Permission) if question and _can_ask(ctx) else Unasked(buy=False)
 
 
@@ -121,7 +121,7 @@ async def ask_for_saving(
     call: GenerateCall, roots: Roots, pictures: Pictures, ctx: Ctx
 ) -> Permission | Elicit[Permission]:
     agreed(pictures)
-    question = await about_saving(state_of(ctx).jobs, call.save_to, folders_of(roots)) if call.save_to else None
+    question = await about_saving(state_of(ctx).account, call.save_to, folders_of(roots)) if call.save_to else None
     return Elicit(question.text, Permission) if question and _can_ask(ctx) else Unasked(buy=False)
 
 
@@ -132,12 +132,12 @@ async def ask_about_twin(
     call: GenerateCall, roots: Roots, pictures: Pictures, saving: Saving, ctx: Ctx
 ) -> Release | Elicit[Release]:
     """What was allowed is remembered here: the pictures have to be read to find the twin."""
-    jobs, folders = state_of(ctx).jobs, folders_of(roots)
-    if agreed(pictures) and (question := await about_pictures(jobs, call, folders)):
+    account, folders = state_of(ctx).account, folders_of(roots)
+    if agreed(pictures) and (question := await about_pictures(account, call, folders)):
         await question.allow()
-    if agreed(saving) and call.save_to and (question := await about_saving(jobs, call.save_to, folders)):
+    if agreed(saving) and call.save_to and (question := await about_saving(account, call.save_to, folders)):
         await question.allow()
-    twin = await about_twin(jobs, call, folders) if _can_ask(ctx) else None
+    twin = await about_twin(account, call, folders) if _can_ask(ctx) else None
     return Elicit(twin, Release) if twin else Unasked(buy=False)
 
 
@@ -147,7 +147,7 @@ Twin = Annotated[ElicitationResult[Release], Resolve(ask_about_twin)]
 async def ask_before_buying(call: GenerateCall, roots: Roots, twin: Twin, ctx: Ctx) -> Purchase | Elicit[Purchase]:
     state = state_of(ctx)
     question = await about_buying(
-        state.jobs,
+        state.account,
         call,
         folders_of(roots),
         above=state.confirm_above,

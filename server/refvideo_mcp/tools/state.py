@@ -6,7 +6,7 @@ from typing import Any
 from mcp.server.mcpserver import Context
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.jobs import Caller, Clock, Jobs
+from refvideo_mcp.jobs import Account, Caller, Clock
 
 __all__ = ["HUNG_UP", "JOB_FACTS", "PLAYER", "Ctx", "ServerState", "caller_of", "state_of"]
 
@@ -20,7 +20,7 @@ JOB_FACTS = "refvideo/job"
 
 @dataclass(frozen=True)
 class ServerState:
-    """`account` is None while no key is set, or while settings cannot be used: then `fault` says which.
+    """`own` is None while no key is set, or while settings cannot be used: then `fault` says which.
 
     `max_wait` is in seconds, None = by the client's name.
 
@@ -30,7 +30,7 @@ class ServerState:
     `confirm_above` is in seconds of video, None = never.
     """
 
-    account: Jobs | None
+    own: Account | None
     clock: Clock
     sandbox: bool = False
     max_wait: int | None = None
@@ -40,8 +40,8 @@ class ServerState:
     caller: Caller = field(default_factory=Caller)
 
     @property
-    def jobs(self) -> Jobs:
-        """The account's jobs.
+    def account(self) -> Account:
+        """The account whose jobs its callers see.
 
         Raises:
             Refused: no key is set, or settings cannot be used.
@@ -51,13 +51,13 @@ class ServerState:
                 self.fault,
                 "Nothing was sent or bought. Ask the user to correct it in this server's configuration and restart it.",
             )
-        if self.account is None:
+        if self.own is None:
             raise Refused(
                 "No API key is set, so no job can be started or read.",
                 "Ask the user to put MYROUTER_API_KEY into this server's configuration and to restart it. "
                 "MYROUTER_API_KEY=sandbox needs no account: it simulates the router and costs nothing.",
             )
-        return self.account
+        return self.own
 
     @property
     def sign(self) -> str:

@@ -44,8 +44,8 @@ async def generate_reference_video(
     call: GenerateCall, roots: Roots, twin: Twin, buying: Buying, ctx: Ctx
 ) -> Annotated[CallToolResult, JobAnswer]:
     buy = may_buy(buying)
-    jobs = state_of(ctx).jobs
-    submitted = jobs.buying.submitted(
+    account = state_of(ctx).account
+    submitted = account.submitter.submit(
         call,
         roots=folders_of(roots),
         key=call.idempotency_key,
@@ -56,7 +56,7 @@ async def generate_reference_video(
     )
     async with submitted as done:
         sent = [clean(path.name, 60) for path in done.sent]
-        around = Around(done.joined, sent, jobs.buying.pictures_go_to, done.allowance)
+        around = Around(done.joined, sent, account.submitter.pictures_go_to, done.allowance)
         return await _answer(ctx, done.job, around)
 
 
@@ -80,7 +80,7 @@ async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResul
 
     wait = min(call.wait_seconds, state.max_wait or _patience(ctx))
     tell = not is_asked_by_player(ctx)
-    return await _answer(ctx, await state.jobs.wait(call.task_id, wait, on_progress, tell=tell), tell=tell)
+    return await _answer(ctx, await state.account.wait(call.task_id, wait, on_progress, tell=tell), tell=tell)
 
 
 @spec_tool(
@@ -90,10 +90,10 @@ async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResul
 )
 async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolResult, JobList]:
     state = state_of(ctx)
-    found = await state.jobs.newest(call.limit, [call.state] if call.state else [])
+    found = await state.account.newest(call.limit, [call.state] if call.state else [])
     ids = {job.id for job in found}
     beyond = [job for job in await _news(state) if job.id not in ids]
-    others = await state.jobs.newest(MOST_OTHERS) if call.state and not found else []
+    others = await state.account.newest(MOST_OTHERS) if call.state and not found else []
     shown = found if state.shows_paths else [without_paths(job) for job in found]
     return job_list(shown, call.state, others, sign=state.sign, after=news(beyond))
 
@@ -128,7 +128,7 @@ async def answer_about(
 
 
 async def _news(state: ServerState) -> list[Job]:
-    finished = await state.jobs.news()
+    finished = await state.account.news()
     return finished if state.shows_paths else [without_paths(job) for job in finished]
 
 

@@ -1,27 +1,31 @@
-"""What the following of jobs works with."""
+"""What all accounts of a process share: the router, the stores, time, and how much of each is used at once."""
 
+import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, TypeVarTuple, Unpack
 
 import anyio
+import anyio.abc
 import anyio.to_thread
 
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
-from refvideo_mcp.jobs.clock import Clock
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
 from refvideo_mcp.videos import Videos
 
-__all__ = ["Crew", "InFlight", "Landing"]
+__all__ = ["Background", "Clock", "Pending", "PendingPosts", "Services"]
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 MOST_REQUESTS = 20
 MOST_DOWNLOADS = 3
@@ -29,33 +33,76 @@ DISK_THREADS = 4
 LEDGER_THREADS = 4
 BRIEF_SECONDS = 1.0
 TURN_SECONDS = 4.0
+CLOSE_SECONDS = 30.0
 
 
-class Landing:
+class Clock:
+    """Wall-clock time for what is remembered, a steady clock for how long to wait. All in seconds."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def steady(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    async def wait(self, event: anyio.Event, seconds: float) -> bool:
+        """Wait for an event, `seconds` at most; whether it came."""
+
+        async def wake() -> None:
+            await event.wait()
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wake)
+            await self.sleep(max(0.0, seconds))
+            tasks.cancel_scope.cancel()
+        return event.is_set()
+
+
+class Background:
+    """Tasks of one group, of which none ends the others: one that breaks off is logged."""
+
+    def __init__(self, tasks: anyio.abc.TaskGroup):
+        self._tasks = tasks
+
+    def start_soon(self, function: Callable[[Unpack[Args]], Awaitable[object]], *args: *Args) -> None:
+        self._tasks.start_soon(self._run, function, args)
+
+    async def _run(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+        try:
+            await function(*args)
+        except Exception:
+            log.exception("%s broke off", getattr(function, "__qualname__", "a task in the background"))
+
+
+class Pending:
     """How much is under way that a process which ends has to wait for."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._landed: list[Callable[[], None]] = []
+        self._done: list[Callable[[], None]] = []
 
     def __enter__(self) -> None:
         self.count += 1
 
     def __exit__(self, *_: object) -> None:
         self.count -= 1
-        while self.count == 0 and self._landed:
-            self._landed.pop()()
+        while self.count == 0 and self._done:
+            self._done.pop()()
 
-    def when_landed(self, call: Callable[[], None]) -> None:
-        """Call back once, as soon as none is on its way."""
+    def when_done(self, call: Callable[[], None]) -> None:
+        """Call back once, as soon as nothing is under way."""
         if self.count == 0:
             call()
         else:
-            self._landed.append(call)
+            self._done.append(call)
 
 
-class InFlight(Landing):
-    """How many POSTs are on their way: a process that ends now would lose their answers.
+class PendingPosts(Pending):
+    """How many POSTs are under way: a process that ends now would lose their answers.
 
     `ending` is set by a door that is about to: no further POST is begun, whoever only waits for a video is answered
     within seconds, and `saves`, which counts the videos that are being saved here, is down to 0 as soon.
@@ -64,25 +111,32 @@ class InFlight(Landing):
     def __init__(self) -> None:
         super().__init__()
         self.ending = False
-        self.saves = Landing()
+        self.saves = Pending()
+
+
+async def _shielded(*, task_status: anyio.abc.TaskStatus[anyio.abc.TaskGroup]) -> None:
+    """Tasks that nothing but their own group cancels: a client that is gone must not break off a POST."""
+    with anyio.CancelScope(shield=True):
+        async with anyio.create_task_group() as tasks:
+            task_status.started(tasks)
+            await anyio.sleep_forever()
 
 
 @dataclass
-class Crew:
-    """One account's router, store and time, shared by all its watches.
+class Services:
+    """Built once. An account with a router of its own gets a copy: the limits stay shared.
 
     `hands_out_files`: callers can open what is saved here; False over HTTP, where only links reach them.
     `forgets`: router and ledger are this process's own, and end with it.
     """
 
-    account: str
     router: Router
     ledger: Ledger
     images: Images
     videos: Videos
     consent: Consent
     clock: Clock
-    in_flight: InFlight
+    pending_posts: PendingPosts
     hands_out_files: bool = True
     forgets: bool = False
     requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
@@ -91,6 +145,27 @@ class Crew:
     _ledger_writers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LEDGER_THREADS))
     _threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(math.inf))
     _disk_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(DISK_THREADS))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Background]:
+        """For as long as accounts are served; POSTs that are under way then are waited for, 30 s at most."""
+        try:
+            async with anyio.create_task_group() as beside:
+                tasks = await beside.start(_shielded)
+                try:
+                    yield Background(tasks)
+                finally:
+                    try:
+                        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                            done = anyio.Event()
+                            self.pending_posts.when_done(done.set)
+                            await done.wait()
+                    finally:  # a second Ctrl-C knows no shield
+                        tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.router.aclose()
+                await anyio.to_thread.run_sync(self.ledger.close)
 
     def saves(self, job: Job) -> bool:
         """Whether the job's video is to be put on this disk."""

@@ -1,35 +1,41 @@
 """One job as this process knows it, and its row in the ledger, which may fail for a while."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import reduce
 
 import anyio
 
-from refvideo_mcp.errors import Refused
-from refvideo_mcp.jobs.crew import Crew
+from refvideo_mcp.errors import Refused, RefvideoError
+from refvideo_mcp.jobs.services import Services
 from refvideo_mcp.ledger import Job
 
-__all__ = ["Record"]
+__all__ = ["JobRow"]
 
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 24 * 3600.0
+PROGRESS_SECONDS = 5.0
 
 
-class Record:
+class JobRow:
     """`job` is its latest state; `changed` is set, and replaced, at every news of it.
 
     `known`: the ledger has the job. A task id from elsewhere is not known until the router has answered for it.
+    `posting`: its POST is open in this process, or about to be. `last_error`: why the last request about it brought
+    nothing; None if it brought something.
     """
 
-    def __init__(self, job: Job, crew: Crew, *, known: bool = True):
+    def __init__(self, job: Job, services: Services, *, known: bool = True):
         self.job = job
         self.known = known
         self.changed = anyio.Event()
-        self._crew = crew
+        self.posting = False
+        self.last_error: RefvideoError | None = None
+        self._services = services
+        self._clock = services.clock
         self._changing = anyio.Lock()
         self._missed: list[Callable[[Job], Job]] = []
         self._logged = ""
@@ -49,12 +55,21 @@ class Record:
         changed, self.changed = self.changed, anyio.Event()
         changed.set()
 
-    async def change(self, change: Callable[[Job], Job], *, news: bool = True) -> None:
-        """Change the job and remember it; `news` to those who wait for it, or not.
+    async def until(
+        self, reached: Callable[[], bool], deadline: float, report: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Wait until `deadline` (steady time) at most; `report` is called at every news, and at least every 5 s."""
+        while not reached() and (left := deadline - self._clock.steady()) > 0:
+            await self._clock.wait(self.changed, min(left, PROGRESS_SECONDS))
+            if report is not None:
+                await report()
+
+    async def change(self, change: Callable[[Job], Job], *, news: bool = True, durable: bool = False) -> None:
+        """Change the job and remember it; `news` to those who wait for it, or not. `durable`: a power cut keeps it.
 
         A ledger that fails now must not stop a job that is paid for: what it missed is written with the next change.
         """
-        now = self._crew.clock.now()
+        now = self._clock.now()
         # Jobs that ended a day ago may have been forgotten on purpose. Others are missed where the ledger is another.
         forgotten = self.job.ended and now - self.job.opened_at > DAY_SECONDS
         lost = None if forgotten else self.job
@@ -65,12 +80,17 @@ class Record:
 
         async with self._changing:  # or an older state could overtake a newer one
             changes = (*self._missed, dated)
+            ledger = self._services.ledger
             try:
                 if not self.known:
-                    self.job = await self._crew.ask(self._crew.ledger.adopt, self.job)
+                    self.job = await self._services.ask(ledger.adopt, self.job)
                     self.known = True
-                row: Job | None = await self._crew.ask(
-                    self._crew.ledger.update, self.job.id, lambda job: reduce(lambda j, c: c(j), changes, job), lost
+                row: Job | None = await self._services.ask(
+                    ledger.update,
+                    self.job.id,
+                    lambda job: reduce(lambda j, c: c(j), changes, job),
+                    lost,
+                    durable=durable or bool(self._missed),
                 )
                 self.job = row or dated(self.job)
                 self._missed.clear()
@@ -82,6 +102,15 @@ class Record:
                 self._log_missing(error)
         if news:
             self.tell()
+
+    async def id_delivered(self) -> None:
+        """Remember that a caller knows the job's id or key."""
+        await self.change(lambda job: replace(job, delivered=True), news=False)
+
+    async def answered(self, answer: Job) -> None:
+        """Remember that a caller knows the job by now, and how it ended, if it had when `answer` was given."""
+        if not self.job.delivered or (answer.ended and not self.job.told):
+            await self.change(lambda job: replace(job, delivered=True, told=job.told or answer.ended), news=False)
 
     def _log_missing(self, error: Refused) -> None:
         """Say once what is not written down, with all that finds the job again should this process end before."""
@@ -97,23 +126,25 @@ class Record:
 
     def read(self, row: Job) -> None:
         """Take over the row, as it was just read."""
-        self.job = reduce(lambda job, change: change(job), self._missed, row).at(self._crew.clock.now())
+        self.job = reduce(lambda job, change: change(job), self._missed, row).at(self._clock.now())
 
     async def reread(self) -> None:
         """Learn what other processes wrote, and what time does to a submission without an answer."""
         row: Job | None = None
         with suppress(Refused):
-            row = await self._crew.ask(self._crew.ledger.get, self.job.id)
+            row = await self._services.ask(self._services.ledger.get, self.job.id)
         if row is None:
-            self.job = self.job.at(self._crew.clock.now())
+            self.job = self.job.at(self._clock.now())
         else:
             self.read(row)
         self.tell()
 
-    async def claim(self, column: str, *, before: float, until: float = 0.0) -> bool:
-        """Whether this process is the one to act; where the ledger cannot tell, it is."""
-        now = self._crew.clock.now()
+    async def may_ask(self, gap: float) -> bool:
+        """Whether no process asked the router within the last `gap` seconds. Where the ledger cannot tell, it may."""
+        now = self._clock.now()
         try:
-            return await self._crew.ask(self._crew.ledger.claim, self.job.id, column, now, now - before, now + until)
+            return await self._services.ask(
+                self._services.ledger.claim, self.job.id, "last_asked_at", now, now - gap, now
+            )
         except Refused:
             return True

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import anyio
 
-from refvideo_mcp.jobs.watch import Watch
+from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.ledger import Job
 
-__all__ = ["Caller", "Callers"]
+__all__ = ["Caller", "WaitingCalls"]
 
 TOGETHER_SECONDS = 5.0
 
@@ -32,7 +32,7 @@ class Caller:
     has_unread: Callable[[], bool] = _never
 
 
-class Callers:
+class WaitingCalls:
     def __init__(self) -> None:
         self._waiting: dict[str, list[Caller]] = {}
         # By the ids of jobs: when a caller last left without an answer, in steady seconds.
@@ -64,11 +64,11 @@ class Callers:
         """The caller is being told of the job, which is no news any more; `told` is to follow."""
         self._answered[job.id] = caller
 
-    async def told(self, watch: Watch, answer: Job, caller: Caller) -> None:
+    async def told(self, row: JobRow, answer: Job, caller: Caller) -> None:
         """Remember what a caller was answered about a job, unless nobody has read it."""
         with anyio.CancelScope(shield=True):
             if not (caller.hung_up() or caller.has_unread()):
-                await watch.told(answer)
+                await row.answered(answer)
         if self._answered.get(answer.id) is caller:
             del self._answered[answer.id]
 

@@ -1,0 +1,211 @@
+"""One account: its jobs, bought, waited for, listed and collected. Cheap: a process may have hundreds."""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from refvideo_mcp.errors import ReadRefused, Refused, UnknownTask, clean
+from refvideo_mcp.jobs.collector import Followers
+from refvideo_mcp.jobs.follow import Follower, JobStatus
+from refvideo_mcp.jobs.outcomes import bought, heard, unknown, unreadable
+from refvideo_mcp.jobs.rules import Limits
+from refvideo_mcp.jobs.save import save_again
+from refvideo_mcp.jobs.services import Background, Services
+from refvideo_mcp.jobs.submit import Submitter
+from refvideo_mcp.jobs.waiting_calls import Caller, WaitingCalls
+from refvideo_mcp.ledger import Job
+from refvideo_mcp.schemas import JobState
+from refvideo_mcp.videos import Chunk
+
+__all__ = ["Account"]
+
+# A call that does not want to wait still gets a fresh look, if the router is quick.
+SHORTEST_WAIT_SECONDS = 10.0
+FRESH_SECONDS = 2.0
+
+OnProgress = Callable[[Job, float], Awaitable[None]]
+
+
+class Account:
+    """`submitter` buys its jobs, which are followed in the background while the process runs; `name` owns the rows."""
+
+    def __init__(self, services: Services, background: Background, name: str, limits: Limits):
+        self.name = name
+        self.host = services.router.host
+        self.consent = services.consent
+        self._services = services
+        self._clock = services.clock
+        self._background = background
+        self._calls = WaitingCalls()
+        self._followers = Followers(services, background, name)
+        self.submitter = Submitter(services, background, name, limits, self._calls, self._followers)
+
+    @classmethod
+    @asynccontextmanager
+    async def only(cls, services: Services, name: str, limits: Limits) -> AsyncIterator["Account"]:
+        """The one account of a process, whose unfinished jobs are collected from the start."""
+        async with services.running() as background:
+            account = cls(services, background, name, limits)
+            background.start_soon(account._followers.collect_later)
+            yield account
+
+    async def save(self, handle: str, to: str | None = None, roots: Sequence[Path] = ()) -> Job:
+        """Fetch a finished video once more, by a fresh link, to a new file; `to` is a folder or an .mp4 path.
+
+        Raises:
+            Refused: `to` cannot be used, or there is no video yet.
+            UnknownTask: neither we nor the router know the job.
+            ReadRefused: the router refuses to tell.
+            JobFailed: so it did.
+            Unavailable: it could not be fetched or stored.
+        """
+        destination = await self.consent.destination(to, roots) if to else None
+        known, _ = await self._known(handle)
+        return await save_again(self._services, known or self._adopted(handle), destination)
+
+    async def wait(
+        self, handle: str, seconds: float, on_progress: OnProgress | None = None, *, tell: bool = True
+    ) -> Job:
+        """Wait for a job to end and its file to be saved, `seconds` at most; the deadline is not an error.
+
+        `handle` is a task id or a key. `on_progress` gets the job and the seconds waited so far, at every news and at
+        least every 5 s. Without `tell` the job stays news: whoever asks now is not the agent.
+
+        Raises:
+            UnknownTask: neither we nor the router know it.
+            SubmitRejected: the router refused the job.
+            ReadRefused: the router refuses to tell.
+            Uncertain: the job's submission was never answered.
+            Unavailable: the router gave no answer in all that time, or no living link.
+        """
+        started = self._clock.steady()
+        follower, unread = await self._found(handle)
+        row = follower.row
+        if tell and row.known and not row.job.delivered:  # its id or key came back, whatever comes of this
+            self._background.start_soon(row.id_delivered)
+        earlier = row.last_error
+        follower.hurry()
+        follower.waiting += 1
+        try:
+
+            def looked() -> bool:
+                at = follower.poller.looked_at
+                return at is not None and at >= started - FRESH_SECONDS
+
+            def refused() -> bool:
+                return isinstance(row.last_error, ReadRefused) and row.last_error is not earlier
+
+            def in_vain() -> bool:
+                tried = follower.save_tried_at
+                next_try = (tried or 0.0) + follower.save_pause
+                return tried is not None and tried >= started and (next_try > deadline or not follower.saves_soon)
+
+            def over() -> bool:
+                is_fresh = seconds == 0 and looked()
+                return follower.over or is_fresh or refused() or in_vain() or self._services.pending_posts.ending
+
+            async def report() -> None:
+                if on_progress is not None:
+                    await on_progress(row.job, self._clock.steady() - started)
+
+            deadline = started + (seconds or SHORTEST_WAIT_SECONDS)
+            await row.until(over, deadline, report)
+        finally:
+            follower.waiting -= 1
+        if isinstance(row.last_error, UnknownTask):
+            raise unreadable(self.host, handle, unread) if unread else await self._unknown(handle)
+        job = bought(row, self.host)
+        job = heard(row, job, looked=looked(), link_is_dead=follower.link_is_dead, now=self._clock.now())
+        if follower.saver.note and not (job.saved_to or job.not_saved):
+            job = replace(job, not_saved=follower.saver.note)
+        if tell:  # beside the answer, which must not wait for a busy ledger
+            caller = Caller(started)
+            self._calls.answer(job, caller)
+            self._background.start_soon(self._calls.told, row, job, caller)
+        return job
+
+    async def status(self, handle: str, *, tell: bool = True) -> JobStatus:
+        """How the job stands, at once, for a caller who comes again; one that nobody follows is asked for.
+
+        Without `tell` the job stays news: the caller may not get to know of it.
+
+        Raises: as `wait`.
+        """
+        follower = await self._followers.that_can_tell(handle)
+        if follower is None:
+            job = await self.wait(handle, 0.0, tell=tell)
+            follower = self._followers.named(handle)
+        else:
+            job = bought(follower.row, self.host)
+            if tell:
+                await follower.row.answered(job)
+        return JobStatus.of(job, follower)
+
+    async def chunk(self, handle: str, offset: int) -> Chunk:
+        """Some of a finished job's saved video, from `offset` on.
+
+        Raises:
+            Refused: this account has no such video, or it cannot be shown.
+        """
+        job = await self._services.ask(self._services.ledger.find, self.name, handle)
+        if job is None or job.state != "succeeded" or not job.saved_to:
+            raise Refused(f"No video of job {clean(handle, 80)} is saved here.", "Its result tells how it stands.")
+        return await self._services.videos.chunk(job.saved_to, offset)
+
+    async def newest(self, limit: int, states: Sequence[JobState] = ()) -> list[Job]:
+        """The account's jobs, newest first."""
+        now = self._clock.now()
+        found = await self._services.ask(self._services.ledger.newest, self.name, limit, states, now)
+        return [job.at(now) for job in found]
+
+    async def news(self) -> list[Job]:
+        """Videos finished since anyone last looked, each reported once; none while the ledger cannot tell."""
+        watched = self._followers.under_way() | self._calls.concerned
+        try:
+            found = await self._services.ask_briefly(self._services.ledger.untold, self.name, watched)
+        except Refused:
+            return []
+        return found or []
+
+    async def _known(self, handle: str) -> tuple[Job | None, Refused | None]:
+        """What the ledger knows of a job, or why it cannot be read: a paid job can still be asked for without it."""
+        account = self.name
+        try:
+            known = await self._services.ask(self._services.ledger.find, account, handle)
+            if known is None and await self._services.ask(self._services.ledger.is_foreign, account, handle):
+                raise await self._unknown(handle)
+        except Refused as error:
+            return None, error
+        return known, None
+
+    async def _found(self, handle: str) -> tuple[Follower, Refused | None]:
+        """The follower of a job, and why the ledger could not be asked for it."""
+        known, unread = await self._known(handle)
+        if known is not None:
+            return self._followers.of(known.at(self._clock.now())), None
+        follower = self._followers.named(handle)
+        if follower is not None and not isinstance(follower.row.last_error, UnknownTask):
+            return self._followers.of(follower.job), unread
+        return self._followers.of(self._adopted(handle), known=False), unread
+
+    def _adopted(self, task_id: str) -> Job:
+        """A job that another program submitted."""
+        account, now = self.name, self._clock.now()
+        return Job(
+            uuid.uuid4().hex,
+            account,
+            state="processing",
+            task_id=task_id,
+            opened_at=now,
+            changed_at=now,
+            delivered=True,
+        )
+
+    async def _unknown(self, handle: str) -> UnknownTask:
+        try:
+            newest = await self.newest(3)
+        except Refused:
+            newest = []
+        return unknown(self.host, handle, newest, forgets=self._services.forgets)
