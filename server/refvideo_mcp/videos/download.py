@@ -22,6 +22,8 @@ __all__ = ["download", "new_client"]
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 8
+# At least so many at a time: each write is a way to a thread and back. More than that leaves the processor's cache.
+WRITE_BYTES = 2**18
 
 
 class _Cut(Exception):
@@ -127,9 +129,15 @@ async def _attempt(client: "httpx2.AsyncClient", url: str, part: PartialFile, ma
         _check_status(response)
         await anyio.to_thread.run_sync(part.restart)
         _check_size(int(response.headers.get("content-length") or 0), max_mb)
+        chunks, size = list[bytes](), 0
         async for chunk in response.aiter_bytes():
-            _check_size(part.size + len(chunk), max_mb)
-            await anyio.to_thread.run_sync(part.write, chunk)
+            chunks.append(chunk)
+            size += len(chunk)
+            _check_size(part.size + size, max_mb)
+            if size >= WRITE_BYTES:
+                await anyio.to_thread.run_sync(part.write, b"".join(chunks))
+                chunks, size = [], 0
+        await anyio.to_thread.run_sync(part.write, b"".join(chunks))
     if not await anyio.to_thread.run_sync(part.is_whole):
         raise _Cut("only a part of it came")
 
