@@ -70,11 +70,11 @@ class CodePoints:
         )
 
     @property
-    def warnings(self) -> list[str]:
+    def warnings(self) -> tuple[str, ...]:
         """What to say of colours that do not come out as they are."""
         if self.is_hdr:
-            return ["is an HDR picture: its bright parts are toned down, as in an ordinary picture"]
-        return [] if self.is_known else ["names colours that are unknown here: they may come out wrong"]
+            return ("is an HDR picture: its bright parts are toned down, as in an ordinary picture",)
+        return () if self.is_known else ("names colours that are unknown here: they may come out wrong",)
 
 
 def profile_of(points: CodePoints) -> bytes | None:
@@ -144,12 +144,12 @@ def to_srgb(image: "Image.Image", profile: bytes | None, *, depth: int, inverted
     return image
 
 
-def tone_down(image: "Image.Image") -> list[str]:
+def tone_down(image: "Image.Image") -> tuple[str, ...]:
     """Put an ordinary profile in the place of an HDR one, whose light goes beyond white; what to say of that."""
     profile = image.info.get("icc_profile")
     points = _code_points_in(profile) if isinstance(profile, bytes) else None
     if points is None or not points.is_hdr or not points.is_known:
-        return []
+        return ()
     image.info["icc_profile"] = profile_of(points)
     return points.warnings
 

@@ -42,6 +42,8 @@ _RAW_SUFFIXES = (".3fr", ".arw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef",
 _SUBFILE, _WIDTH, _BITS, _PHOTOMETRIC, _DNG = 254, 256, 258, 262, 50706
 _MPF_ENTRIES = 0xB002
 _CFA, _LINEAR_RAW = 32803, 34892
+_ANIMATED = ("is animated: only its first frame is sent",)
+_MOTION_PHOTO = ("is a motion photo: only its still picture is sent",)
 
 
 @dataclass(frozen=True)
@@ -95,27 +97,6 @@ def without_metadata(content: bytes, kind: str, *, keep_profile: bool) -> bytes 
     return content if made == content else made  # they may be large
 
 
-def _png_chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Each chunk's name and the whole of it, up to the last one or to where the file ends."""
-    place, name, parts = 8, b"", 0
-    while name != b"IEND" and place + 8 < len(content):
-        length, name = struct.unpack_from(">I4s", content, place)
-        yield name, content[place : place + 12 + length]
-        place += 12 + length
-        parts = _counted(parts)
-
-
-def _webp_chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Each chunk's name and the whole of it, its padding included."""
-    place, end, parts = 12, min(struct.unpack_from("<I", content, 4)[0] + 8, len(content)), 0
-    while place + 8 <= end:
-        name, length = struct.unpack_from("<4sI", content, place)
-        following = place + 8 + length + length % 2
-        yield name, content[place:following]
-        place = following
-        parts = _counted(parts)
-
-
 def jpeg_segments(content: memoryview) -> Iterator[tuple[int, memoryview, int]]:
     """Each marker, the whole of what it begins, and where that ends in the file.
 
@@ -139,97 +120,10 @@ def jpeg_segments(content: memoryview) -> Iterator[tuple[int, memoryview, int]]:
         parts = _counted(parts)
 
 
-def _next_marker(content: memoryview, place: int) -> int:
-    """Where the next marker begins, or the end of the file."""
-    for start in range(place, len(content), _WINDOW):
-        if found := _MARKER.search(content, start, start + _WINDOW + 1):  # it may lie across the edge
-            return found.start()
-    return len(content)
-
-
-def _gif_blocks(content: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Each block's label and the whole of it.
-
-    Raises:
-        IndexError: the file ends too early.
-    """
-    place, parts = _behind_palette(content, 10, 13), 0
-    while (lead := content[place]) in (_GIF_EXTENSION, _GIF_FRAME):
-        start, label = place, content[place + 1] if lead == _GIF_EXTENSION else lead
-        place = place + 2 if lead == _GIF_EXTENSION else _behind_palette(content, place + 9, place + 10) + 1
-        while length := content[place]:
-            place += 1 + length
-            parts = _counted(parts, _MOST_PIECES)
-        place += 1
-        yield label, content[start:place]
-
-
-def _behind_palette(content: memoryview, flags: int, place: int) -> int:
-    return place + (3 << (content[flags] & 7) + 1 if content[flags] & 0x80 else 0)
-
-
 def _counted(parts: int, most: int = _MOST_PARTS) -> int:
     if parts >= most:
         raise ValueError("too many parts")
     return parts + 1
-
-
-def _stripped_png(content: memoryview, keep_profile: bool) -> Iterator[bytes | memoryview]:
-    kept = _PNG | ({b"iCCP"} if keep_profile else set())
-    name = b""
-    yield content[:8]
-    for name, chunk in _png_chunks(content):
-        if name not in kept:
-            continue
-        length = struct.unpack_from(">I", chunk)[0]
-        if len(chunk) == 12 + length:
-            yield chunk
-        elif name == b"IDAT":  # the last one, cut off: perhaps only its checksum is missing
-            data = chunk[4 : 8 + length]
-            yield struct.pack(">I", len(data) - 4)
-            yield data
-            yield struct.pack(">I", zlib.crc32(data))
-    if name != b"IEND":
-        yield _PNG_END
-
-
-def _stripped_webp(content: memoryview, keep_profile: bool) -> Iterator[bytes | memoryview]:
-    kept = _WEBP | ({b"ICCP"} if keep_profile else set())
-    chunks: dict[bytes, bytes | memoryview] = {}
-    for name, chunk in _webp_chunks(content):
-        if name in kept:
-            chunks.setdefault(name, chunk)
-    if (head := chunks.get(b"VP8X")) is not None:  # it tells which chunks there are
-        flags = head[8] & (_WEBP_ALPHA | (_WEBP_PROFILE if keep_profile else 0))
-        chunks[b"VP8X"] = b"".join((head[:8], bytes([flags]), head[9:]))
-    if not chunks.keys() & {b"VP8 ", b"VP8L"}:
-        raise IndexError
-    yield b"RIFF" + struct.pack("<I", 4 + sum(map(len, chunks.values()))) + b"WEBP"
-    yield from chunks.values()
-
-
-def _stripped_jpeg(content: memoryview, keep_profile: bool) -> Iterator[bytes | memoryview]:
-    yield content[:2]
-    for marker, segment, _ in jpeg_segments(content):
-        told = bytes(segment[4:16])
-        if marker in _JPEG or (marker == 0xE2 and keep_profile and told == b"ICC_PROFILE\0"):
-            yield segment
-        elif marker == 0xE0 and told[:5] == b"JFIF\0" and len(told) == 12:
-            yield b"\xff\xe0\0\x10" + told + b"\0\0"  # without its thumbnail
-        elif marker == 0xEE and told[:5] == b"Adobe" and len(told) == 12:
-            yield b"\xff\xee\0\x0e" + told
-
-
-def _stripped_gif(content: memoryview, keep_profile: bool) -> Iterator[bytes | memoryview]:
-    """Its first frame."""
-    yield content[: _behind_palette(content, 10, 13)]
-    for label, block in _gif_blocks(content):
-        if label in (_GIF_FRAME, _GIF_CONTROL):
-            yield block
-        if label == _GIF_FRAME:
-            yield b"\x3b"
-            return
-    raise IndexError
 
 
 def _png(content: bytes, _: str) -> Metadata:
@@ -237,7 +131,8 @@ def _png(content: bytes, _: str) -> Metadata:
     for name, chunk in _png_chunks(memoryview(content)):
         found.setdefault(name, chunk[8:-4])
     depth = found[b"IHDR"][8] if len(found.get(b"IHDR", b"")) > 8 else 0
-    profile, warnings = None, ["is animated: only its first frame is sent"] if b"acTL" in found else []
+    profile: bytes | None = None
+    warnings: tuple[str, ...] = _ANIMATED if b"acTL" in found else ()
     keep_profile = _unpacks(found.get(b"iCCP"))
     if len(points := found.get(b"cICP", b"")) == 4:
         named = CodePoints(points[0], points[1], narrow=not points[3])
@@ -250,7 +145,7 @@ def _png(content: bytes, _: str) -> Metadata:
         turn=tiff.orientation(bytes(found.get(b"eXIf", b"")[:_LARGEST_EXIF])),
         profile=profile,
         depth=depth,
-        warnings=tuple(warnings),
+        warnings=warnings,
     )
 
 
@@ -276,26 +171,33 @@ def _gamma(gamma: memoryview | None, chromaticities: memoryview | None) -> bytes
     return gamma_profile(100_000 / value if value else None, places)
 
 
-def _webp(content: bytes, _: str) -> Metadata:
-    found = {name: chunk for name, chunk in _webp_chunks(memoryview(content)) if name in (b"EXIF", b"ANIM")}
-    exif = bytes(found.get(b"EXIF", b"")[8 : 8 + _LARGEST_EXIF]).removeprefix(b"Exif\0\0")
-    return Metadata(
-        without_metadata(content, "webp", keep_profile=True) or content,
-        turn=tiff.orientation(exif),
-        warnings=("is animated: only its first frame is sent",) if b"ANIM" in found else (),
-    )
+def _stripped_png(content: memoryview, keep_profile: bool) -> Iterator[bytes | memoryview]:
+    kept = _PNG | ({b"iCCP"} if keep_profile else set())
+    name = b""
+    yield content[:8]
+    for name, chunk in _png_chunks(content):
+        if name not in kept:
+            continue
+        length = struct.unpack_from(">I", chunk)[0]
+        if len(chunk) == 12 + length:
+            yield chunk
+        elif name == b"IDAT":  # the last one, cut off: perhaps only its checksum is missing
+            data = chunk[4 : 8 + length]
+            yield struct.pack(">I", len(data) - 4)
+            yield data
+            yield struct.pack(">I", zlib.crc32(data))
+    if name != b"IEND":
+        yield _PNG_END
 
 
-def _gif(content: bytes, name: str) -> Metadata:
-    cut, frames = without_metadata(content, "gif", keep_profile=False), 0
-    try:
-        for label, _ in _gif_blocks(memoryview(content)):
-            frames += label == _GIF_FRAME
-            if frames > 1:
-                break
-    except IndexError:  # it ends too early: its decoder says so
-        pass
-    return Metadata(cut or content, warnings=("is animated: only its first frame is sent",) if frames > 1 else ())
+def _png_chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Each chunk's name and the whole of it, up to the last one or to where the file ends."""
+    place, name, parts = 8, b"", 0
+    while name != b"IEND" and place + 8 < len(content):
+        length, name = struct.unpack_from(">I4s", content, place)
+        yield name, content[place : place + 12 + length]
+        place += 12 + length
+        parts = _counted(parts)
 
 
 def _jpeg(content: bytes, _: str) -> Metadata:
@@ -307,14 +209,14 @@ def _jpeg(content: bytes, _: str) -> Metadata:
         elif marker == 0xE2 and told[:4] == b"MPF\0":
             pictures = 1 + _more_pictures(content, bytes(segment[8:]), end - len(segment) + 8)
         whole = marker == 0xD9
-    warnings = [f"holds {pictures} pictures: only the first is sent"] if pictures > 1 else []
+    warnings: tuple[str, ...] = (f"holds {pictures} pictures: only the first is sent",) if pictures > 1 else ()
     if whole and _VIDEO_BEHIND.search(content, end):
-        warnings.append("is a motion photo: only its still picture is sent")
+        warnings += _MOTION_PHOTO
     return Metadata(
         without_metadata(content, "jpeg", keep_profile=True) or content,
         turn=tiff.orientation(exif),
         whole=whole,
-        warnings=tuple(warnings),
+        warnings=warnings,
     )
 
 
@@ -331,6 +233,107 @@ def _more_pictures(content: bytes, index: bytes, base: int) -> int:
         picture = content[base + start : base + start + min(size, 65_536)]
         count += kind & 0xFFFFFF not in _THUMBNAILS and not _GAIN_MAP.search(picture)
     return count
+
+
+def _stripped_jpeg(content: memoryview, keep_profile: bool) -> Iterator[bytes | memoryview]:
+    yield content[:2]
+    for marker, segment, _ in jpeg_segments(content):
+        told = bytes(segment[4:16])
+        if marker in _JPEG or (marker == 0xE2 and keep_profile and told == b"ICC_PROFILE\0"):
+            yield segment
+        elif marker == 0xE0 and told[:5] == b"JFIF\0" and len(told) == 12:
+            yield b"\xff\xe0\0\x10" + told + b"\0\0"  # without its thumbnail
+        elif marker == 0xEE and told[:5] == b"Adobe" and len(told) == 12:
+            yield b"\xff\xee\0\x0e" + told
+
+
+def _next_marker(content: memoryview, place: int) -> int:
+    """Where the next marker begins, or the end of the file."""
+    for start in range(place, len(content), _WINDOW):
+        if found := _MARKER.search(content, start, start + _WINDOW + 1):  # it may lie across the edge
+            return found.start()
+    return len(content)
+
+
+def _webp(content: bytes, _: str) -> Metadata:
+    found = {name: chunk for name, chunk in _webp_chunks(memoryview(content)) if name in (b"EXIF", b"ANIM")}
+    exif = bytes(found.get(b"EXIF", b"")[8 : 8 + _LARGEST_EXIF]).removeprefix(b"Exif\0\0")
+    return Metadata(
+        without_metadata(content, "webp", keep_profile=True) or content,
+        turn=tiff.orientation(exif),
+        warnings=_ANIMATED if b"ANIM" in found else (),
+    )
+
+
+def _stripped_webp(content: memoryview, keep_profile: bool) -> Iterator[bytes | memoryview]:
+    kept = _WEBP | ({b"ICCP"} if keep_profile else set())
+    chunks: dict[bytes, bytes | memoryview] = {}
+    for name, chunk in _webp_chunks(content):
+        if name in kept:
+            chunks.setdefault(name, chunk)
+    if (head := chunks.get(b"VP8X")) is not None:  # it tells which chunks there are
+        flags = head[8] & (_WEBP_ALPHA | (_WEBP_PROFILE if keep_profile else 0))
+        chunks[b"VP8X"] = b"".join((head[:8], bytes([flags]), head[9:]))
+    if not chunks.keys() & {b"VP8 ", b"VP8L"}:
+        raise IndexError
+    yield b"RIFF" + struct.pack("<I", 4 + sum(map(len, chunks.values()))) + b"WEBP"
+    yield from chunks.values()
+
+
+def _webp_chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Each chunk's name and the whole of it, its padding included."""
+    place, end, parts = 12, min(struct.unpack_from("<I", content, 4)[0] + 8, len(content)), 0
+    while place + 8 <= end:
+        name, length = struct.unpack_from("<4sI", content, place)
+        following = place + 8 + length + length % 2
+        yield name, content[place:following]
+        place = following
+        parts = _counted(parts)
+
+
+def _gif(content: bytes, name: str) -> Metadata:
+    cut, frames = without_metadata(content, "gif", keep_profile=False), 0
+    try:
+        for label, _ in _gif_blocks(memoryview(content)):
+            frames += label == _GIF_FRAME
+            if frames > 1:
+                break
+    except IndexError:  # it ends too early: its decoder says so
+        pass
+    return Metadata(cut or content, warnings=_ANIMATED if frames > 1 else ())
+
+
+def _stripped_gif(content: memoryview, keep_profile: bool) -> Iterator[bytes | memoryview]:
+    """Its first frame."""
+    yield content[: _behind_palette(content, 10, 13)]
+    for label, block in _gif_blocks(content):
+        if label in (_GIF_FRAME, _GIF_CONTROL):
+            yield block
+        if label == _GIF_FRAME:
+            yield b"\x3b"
+            return
+    raise IndexError
+
+
+def _gif_blocks(content: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Each block's label and the whole of it.
+
+    Raises:
+        IndexError: the file ends too early.
+    """
+    place, parts = _behind_palette(content, 10, 13), 0
+    while (lead := content[place]) in (_GIF_EXTENSION, _GIF_FRAME):
+        start, label = place, content[place + 1] if lead == _GIF_EXTENSION else lead
+        place = place + 2 if lead == _GIF_EXTENSION else _behind_palette(content, place + 9, place + 10) + 1
+        while length := content[place]:
+            place += 1 + length
+            parts = _counted(parts, _MOST_PIECES)
+        place += 1
+        yield label, content[start:place]
+
+
+def _behind_palette(content: memoryview, flags: int, place: int) -> int:
+    return place + (3 << (content[flags] & 7) + 1 if content[flags] & 0x80 else 0)
 
 
 def _tiff(content: bytes, name: str) -> Metadata:
@@ -369,11 +372,10 @@ def _raw(name: str) -> InvalidCall:
 
 def _boxed(content: bytes, _: str) -> Metadata:
     points = boxes.code_points(content)
-    warnings = points.warnings if points else []
+    warnings = points.warnings if points else ()
     if boxes.holds_video(content):
-        warnings.append("is a motion photo: only its still picture is sent")
-    profile = profile_of(points) if points else None
-    return Metadata(content, profile=profile, warnings=tuple(warnings))
+        warnings += _MOTION_PHOTO
+    return Metadata(content, profile=profile_of(points) if points else None, warnings=warnings)
 
 
 _LOOKS: dict[FileKind, Callable[[bytes, str], Metadata]] = {
