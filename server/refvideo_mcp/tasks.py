@@ -1,4 +1,7 @@
-"""`io.modelcontextprotocol/tasks` (SEP-2663) on the wire. What a task is, its backend knows.
+"""The MCP Tasks extension, `io.modelcontextprotocol/tasks` (SEP-2663): a client that declares it gets a task to poll.
+
+`Tasks` speaks the protocol; what a task is, its backend knows. Ours: the router's job is the task, under the router's
+own id.
 
 `notifications/tasks` is left out: the SDK's `subscriptions/listen` acknowledges its own kinds of events only, and an
 extension cannot serve that method in its place. The specification makes it optional; clients poll.
@@ -14,14 +17,23 @@ from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver import require_client_extension
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
-from mcp_types import CallToolRequestParams, RequestParams
-from mcp_types.jsonrpc import HEADER_MISMATCH, INVALID_PARAMS
+from mcp_types import CallToolRequestParams, CallToolResult, RequestParams, TextContent
+from mcp_types.jsonrpc import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
-__all__ = ["TASKS", "Ctx", "Task", "TaskBackend", "Tasks", "no_such_task"]
+from refvideo_mcp.errors import InvalidCall, RefvideoError, UnknownTask
+from refvideo_mcp.jobs import JobStatus, progress_message
+from refvideo_mcp.schemas import ResultCall, read_arguments
+from refvideo_mcp.tools import ServerState, answer_about
+
+__all__ = ["TASKS", "Ctx", "JobTasks", "Task", "TaskBackend", "Tasks", "no_such_task"]
 
 TASKS = "io.modelcontextprotocol/tasks"
+STARTS_JOBS = "generate_reference_video"
+# The ledger forgets nothing that is younger, and nothing at all unasked.
+LASTS_SECONDS = 24 * 3600.0
+NO_CANCEL = "Cancelling was asked for, but the router has no cancel: the job goes on."
 
 Ctx = ServerRequestContext[Any, Any]
 
@@ -129,6 +141,55 @@ class Tasks(Extension):
         return await self._backend.get(ctx, params.task_id)
 
 
+class JobTasks:
+    """A `TaskBackend` on the account's jobs: any process that shares their ledger answers for any of them."""
+
+    def __init__(self) -> None:
+        self._unwanted: set[str] = set()
+
+    async def start(
+        self, ctx: Ctx, params: CallToolRequestParams, call: Callable[[], Awaitable[HandlerResult]]
+    ) -> Task | HandlerResult:
+        """The job that the call has started, once the router has given its id; else what the tool says."""
+        answer = await call()
+        if params.name != STARTS_JOBS or not isinstance(answer, CallToolResult) or answer.is_error:
+            return answer
+        task_id = (answer.structured_content or {}).get("task_id")
+        status = await _state(ctx).account.status(task_id, tell=False) if task_id else None
+        if status is None or status.over:
+            return answer
+        (said, *_) = answer.content
+        return _task(status, "working", said.text if isinstance(said, TextContent) else None)
+
+    async def get(self, ctx: Ctx, task_id: str) -> Task:
+        state = _state(ctx)
+        try:
+            handle = read_arguments(ResultCall, {"task_id": task_id}).task_id
+        except InvalidCall as error:
+            raise no_such_task(str(error)) from None
+        try:
+            status = await state.account.status(handle)
+        except UnknownTask as error:
+            raise no_such_task(str(error)) from None
+        except RefvideoError as error:
+            raise MCPError(INTERNAL_ERROR, str(error)) from None
+        if status.job.task_id != task_id:  # the ledger knows keys too
+            raise no_such_task(f"This is no task id. The job's own is {status.job.task_id}.")
+        if status.over:
+            self._unwanted.discard(task_id)
+            result = await answer_about(status.job, state)
+            wire = result.model_dump(mode="json", by_alias=True, exclude_none=True)
+            return _task(status, "completed", None, {"result": wire})
+        message = status.last_error or f"{state.sign}{progress_message(status.job)}"
+        return _task(status, "working", f"{message.rstrip('.')}. {NO_CANCEL}" if task_id in self._unwanted else message)
+
+    async def update(self, ctx: Ctx, task_id: str, responses: Mapping[str, Any]) -> None:
+        """No job ever asks for input."""
+
+    async def cancel(self, ctx: Ctx, task_id: str) -> None:
+        self._unwanted.add(task_id)
+
+
 def no_such_task(why: str) -> MCPError:
     return MCPError(INVALID_PARAMS, why)
 
@@ -141,3 +202,22 @@ def _takes_tasks(ctx: Ctx) -> bool:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _state(ctx: Ctx) -> ServerState:
+    state: ServerState = ctx.lifespan_context
+    return state
+
+
+def _task(found: JobStatus, status: Any, message: str | None, outcome: Mapping[str, Any] | None = None) -> Task:
+    job = found.job
+    return Task(
+        id=job.task_id or "",
+        status=status,
+        created_at=job.opened_at,
+        updated_at=job.changed_at,
+        ask_again_seconds=found.next_look_seconds,
+        lasts_seconds=LASTS_SECONDS,
+        message=message,
+        outcome=outcome or {},
+    )
