@@ -84,42 +84,39 @@ class Day:
 
 @dataclass(frozen=True)
 class Job:
-    """One row of the ledger. Times are epoch seconds; `request` is None for a job that another program submitted.
+    """One row of the ledger. Times are epoch seconds."""
 
-    `key` is "" only for such a job.
-    """
-
-    id: str
+    id: str  # ours, and no key: a key may name several jobs one after another
     account: str
-    key: str = ""
-    key_given: bool = False
+    key: str = ""  # the caller's idempotency key or one made here; "" for a job that another program submitted
+    key_given: bool = False  # by the caller
     state: JobState = "submitting"
-    task_id: str | None = None
-    request: dict[str, Any] | None = None
+    task_id: str | None = None  # the router's
+    request: dict[str, Any] | None = None  # as in `Draft`; None for a job that another program submitted
     fingerprint: str = ""
     pictures: str = ""
-    seconds: int = 0
-    opened_at: float = 0.0
-    submit_deadline: float = 0.0
-    changed_at: float = 0.0
-    last_asked_at: float | None = None
-    answered_at: float | None = None
-    saving_until: float | None = None
-    delivered: bool = False
-    told: bool = False
-    released: bool = False
-    save_to: str | None = None
-    saved_to: str | None = None
-    not_saved: str | None = None
+    seconds: int = 0  # of video
+    opened_at: float = 0.0  # when the row was made, just before its POST
+    submit_deadline: float = 0.0  # when a POST without an answer becomes uncertain
+    changed_at: float = 0.0  # the last change of `state`; of an uncertain job, when the doubt was first seen
+    last_asked_at: float | None = None  # when a process last asked the router: the others wait their turn
+    answered_at: float | None = None  # when the router last answered
+    saving_until: float | None = None  # the lease of the process that saves the video
+    delivered: bool = False  # a caller knows the task id: an identical call is a new job
+    told: bool = False  # a caller knows how it ended: no news any more
+    released: bool = False  # by the user, to be sent again: it gives up its key
+    save_to: str | None = None  # the folder or file that the call named, absolute
+    saved_to: str | None = None  # the file
+    not_saved: str | None = None  # why there is none yet
     progress_percent: int | None = None
     eta_seconds: int | None = None
-    raw_status: str | None = None
-    reason: str | None = None
-    seed: int | None = None
+    raw_status: str | None = None  # the router's word, where it is none that we know
+    reason: str | None = None  # why it failed, was rejected or is uncertain
+    seed: int | None = None  # the one that was used
     videos: tuple[Video, ...] = ()
     warnings: tuple[str, ...] = ()
-    preview: str | None = None
-    expired_at: float | None = None
+    preview: str | None = None  # the path of the film strip
+    expired_at: float | None = None  # when the last link died, before there was a copy
 
     @property
     def ended(self) -> bool:
