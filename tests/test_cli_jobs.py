@@ -122,6 +122,12 @@ def test_wrong_arguments_are_told_all_at_once(place: Place) -> None:
         assert told_of in found.stderr
 
 
+def test_an_address_is_no_place_for_a_video(place: Place) -> None:
+    found = place.generate("@hero waves", "--dry-run", "--save-to", "s3://bucket/cat.mp4")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "A video is saved at a path of this machine, not at an address." in found.stderr
+
+
 def test_save_fetches_the_video_again_and_never_over_a_file(place: Place) -> None:
     first = Path(place.generate("@hero waves").stdout.strip())
     task_id = place.newest()["task_id"]

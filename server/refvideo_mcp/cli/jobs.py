@@ -19,7 +19,7 @@ from refvideo_mcp.cli.options import add_json_option, add_spec_options, given, s
 from refvideo_mcp.cli.results import print_error, print_job, print_json
 from refvideo_mcp.doors.shutdown import BEING_SUBMITTED, Shutdown
 from refvideo_mcp.errors import Refused, RefvideoError, clean
-from refvideo_mcp.files import NoPath, kind_of, parse_path
+from refvideo_mcp.files import NoPath, parse_path, scheme_of
 from refvideo_mcp.jobs import (
     Account,
     Submission,
@@ -282,7 +282,7 @@ def _call(options: argparse.Namespace) -> GenerateCall:
 
 def _from_here(source: str) -> str:
     """A picture or place as it was typed, a relative path from the folder where the person is."""
-    if kind_of(unwrapped(source)) != "path":
+    if scheme_of(unwrapped(source)) not in ("", "file"):
         return source
     try:
         text = parse_path(source)

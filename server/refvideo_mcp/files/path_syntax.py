@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from refvideo_mcp.errors import InvalidCall, ask_user_for, clean
 from refvideo_mcp.schemas.coercion import unwrapped
 
-__all__ = ["NoPath", "in_the_chat", "is_device", "is_reserved", "kind_of", "parse_path"]
+__all__ = ["NoPath", "in_the_chat", "is_device", "is_reserved", "kind_of", "parse_path", "scheme_of"]
 
 # Where chats keep what was pasted into them; of no use outside.
 _CHAT = ("sandbox", "attachment", "blob", "cid", "file-service")
