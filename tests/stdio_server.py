@@ -76,9 +76,10 @@ class StdioServer:
 
         async def read() -> None:
             line = b""
-            async with to_client, await anyio.open_file(self.home / "stdout", "ab") as said:
+            async with to_client:
                 async for chunk in stdout:
-                    await said.write(chunk)
+                    with (self.home / "stdout").open("ab") as said:
+                        said.write(chunk)
                     *lines, line = (line + chunk).split(b"\n")
                     for whole in lines:
                         with suppress(anyio.BrokenResourceError):  # the client has gone: nobody waits for it any more

@@ -2,11 +2,13 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from command_line import run
 
@@ -81,3 +83,18 @@ def test_a_form_asks_for_lines_that_the_doctor_has(form: str) -> None:
     named = re.findall(r"`(\w+)`", field["attributes"]["description"].split(".")[0])
     assert "version" in named
     assert set(named) <= checks
+
+
+def test_the_constraints_pin_whatever_a_user_installs_by_version_and_hash() -> None:
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pins = [
+        Requirement(line.split(" \\\n")[0]) for line in re.split(r"\n(?=\w)", re.sub(r"^#.*\n", "", text, flags=re.M))
+    ]
+    assert [pin.name for pin in pins if not re.fullmatch(r"==[\w.]+", str(pin.specifier))] == []
+    assert len(re.findall(r"^\w.*\\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)) == len(pins)
+    assert "://" not in text  # it says what, not from where
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [wanted for name, extra in project["optional-dependencies"].items() if name != "dev" for wanted in extra]
+    pinned = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
+    for wanted in map(Requirement, project["dependencies"] + extras):
+        assert wanted.specifier.contains(pinned[wanted.name]), wanted.name
