@@ -21,11 +21,11 @@ import httpx2
 
 from jobs_model import ALLOWED, Call
 from marker import KEY as API_KEY
-from refvideo_mcp.errors import Refused, RefvideoError
+from refvideo_mcp.errors import RefvideoError
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
 from refvideo_mcp.jobs import Account, Limits, PendingPosts, Services
-from refvideo_mcp.ledger import Job, Ledger
+from refvideo_mcp.ledger import Job, Ledger, LedgerError
 from refvideo_mcp.router import Router
 from refvideo_mcp.schemas import ReferenceVideoRequest
 from refvideo_mcp.videos import Videos
@@ -71,9 +71,9 @@ class MortalLedger(Ledger):
     @contextmanager
     def _transaction(self, account: str | None = None, **options: Any) -> Iterator["Connection"]:
         if self.dead:
-            raise Refused("The process is dead.")
+            raise LedgerError("The process is dead.")
         if self.fails:
-            raise Refused("The disk is full.")
+            raise LedgerError("The disk is full.")
         with super()._transaction(account, **options) as connection:
             yield connection
 

@@ -1,12 +1,14 @@
 """The rooms of the package, and which may import which: arrows point one way, and each library stays in its rooms."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import refvideo_mcp
+from refvideo_mcp import errors
 
 PACKAGE = Path(refvideo_mcp.__file__).parent
 
@@ -117,3 +119,23 @@ def test_a_room_imports_only_what_its_row_allows(room: str) -> None:
 def test_a_library_stays_in_its_rooms(library: str) -> None:
     users = {room for room, file in modules() for name in imports(file) if name.split(".")[0] == library}
     assert users - LIBRARIES[library] == set()
+
+
+def test_the_tree_of_errors_holds_every_error_below_its_own_kind() -> None:
+    parents = {
+        node.name: base.id
+        for _, file in modules()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+        if isinstance(base, ast.Name)
+    }
+    found = {"RefvideoError": "Exception"}
+    while more := {name: parent for name, parent in parents.items() if parent in found and name not in found}:
+        found |= more
+    told, above = {}, ["Exception"]
+    for indent, name in re.findall(r"^( *)\* (\w+)", errors.__doc__ or "", re.MULTILINE):
+        depth = len(indent) // 2 + 1
+        told[name] = above[depth - 1]
+        above[depth:] = [name]
+    assert told == found

@@ -3,16 +3,16 @@
 * RefvideoError
   * Refused            refused here, and nothing bought: the user, a setting or time has to change something first
     * InvalidCall        the call itself has to: correct it, then make it again
-    * FolderNotAllowed (of files): the user may allow the folder
-    * UncertainTwin (of jobs): the same job may exist already; only the user may have it sent again
-    * LedgerTrouble (of ledger): what was submitted can be neither read nor written down now
+    * FolderNotAllowed   (of files) the user may allow the folder
+    * UncertainTwin      (of jobs) the same job may exist already; only the user may have it sent again
+    * LedgerError        (of the ledger) what was submitted can be neither read nor written down now
   * SubmitRejected     the router refused the job: nothing bought; mend the cause, then submit again
   * ReadRefused        the router refuses to tell of a job, which goes on: mend the cause, then ask again
     * UnknownTask        it knows no such task, or not for this key: find the right id
   * JobFailed          a job that was bought ended without a video: only a new one can bring it
   * Uncertain          the router may have accepted and billed the job: never send it again
   * Unavailable        a free request did not get through, or a video not to disk: asking again is safe
-    * NotReached (of videos): the video's link does not open
+    * NotReached         (of videos) the video's link does not open
 """
 
 import unicodedata

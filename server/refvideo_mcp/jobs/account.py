@@ -15,7 +15,7 @@ from refvideo_mcp.jobs.save import save_again
 from refvideo_mcp.jobs.services import Background, Services
 from refvideo_mcp.jobs.submit import Submitter
 from refvideo_mcp.jobs.waiting_calls import Caller, WaitingCalls
-from refvideo_mcp.ledger import Job
+from refvideo_mcp.ledger import Job, LedgerError
 from refvideo_mcp.schemas import JobState
 from refvideo_mcp.videos import Chunk
 
@@ -165,22 +165,22 @@ class Account:
         watched = self._followers.under_way() | self._calls.concerned
         try:
             found = await self._services.ask_briefly(self._services.ledger.untold, self.name, watched)
-        except Refused:
+        except LedgerError:
             return []
         return found or []
 
-    async def _known(self, handle: str) -> tuple[Job | None, Refused | None]:
+    async def _known(self, handle: str) -> tuple[Job | None, LedgerError | None]:
         """What the ledger knows of a job, or why it cannot be read: a paid job can still be asked for without it."""
         account = self.name
         try:
             known = await self._services.ask(self._services.ledger.find, account, handle)
             if known is None and await self._services.ask(self._services.ledger.is_foreign, account, handle):
                 raise await self._unknown(handle)
-        except Refused as error:
+        except LedgerError as error:
             return None, error
         return known, None
 
-    async def _found(self, handle: str) -> tuple[Follower, Refused | None]:
+    async def _found(self, handle: str) -> tuple[Follower, LedgerError | None]:
         """The follower of a job, and why the ledger could not be asked for it."""
         known, unread = await self._known(handle)
         if known is not None:
@@ -206,6 +206,6 @@ class Account:
     async def _unknown(self, handle: str) -> UnknownTask:
         try:
             newest = await self.newest(3)
-        except Refused:
+        except LedgerError:
             newest = []
         return unknown(self.host, handle, newest, forgets=self._services.forgets)

@@ -3,11 +3,10 @@
 import logging
 from typing import Protocol
 
-from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs.follow import Follower, is_done
 from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.jobs.services import Background, Services
-from refvideo_mcp.ledger import Job
+from refvideo_mcp.ledger import Job, LedgerError
 
 __all__ = ["Collector", "Followers"]
 
@@ -80,7 +79,7 @@ class Followers:
         services, since = self._services, self._clock.now() - COLLECT_SECONDS
         try:
             unfinished = await services.ask(services.ledger.unfinished, self._account, since)
-        except Refused:
+        except LedgerError:
             return False
         for job in unfinished:
             self._pick_up(job.at(self._clock.now()))

@@ -8,9 +8,9 @@ from functools import reduce
 
 import anyio
 
-from refvideo_mcp.errors import Refused, RefvideoError
+from refvideo_mcp.errors import RefvideoError
 from refvideo_mcp.jobs.services import Services
-from refvideo_mcp.ledger import Job
+from refvideo_mcp.ledger import Job, LedgerError
 
 __all__ = ["JobRow"]
 
@@ -95,7 +95,7 @@ class JobRow:
                 self.job = row or dated(self.job)
                 self._missed.clear()
                 self._logged = ""
-            except Refused as error:
+            except LedgerError as error:
                 if self.known:
                     self._missed.append(dated)
                 self.job = dated(self.job)
@@ -112,7 +112,7 @@ class JobRow:
         if not self.job.delivered or (answer.ended and not self.job.told):
             await self.change(lambda job: replace(job, delivered=True, told=job.told or answer.ended), news=False)
 
-    def _log_missing(self, error: Refused) -> None:
+    def _log_missing(self, error: LedgerError) -> None:
         """Say once what is not written down, with all that finds the job again should this process end before."""
         missing = f"task {self.job.task_id or 'unknown'} (idempotency_key {self.job.key or 'none'}) is {self.job.state}"
         if missing != self._logged:
@@ -131,7 +131,7 @@ class JobRow:
     async def reread(self) -> None:
         """Learn what other processes wrote, and what time does to a submission without an answer."""
         row: Job | None = None
-        with suppress(Refused):
+        with suppress(LedgerError):
             row = await self._services.ask(self._services.ledger.get, self.job.id)
         if row is None:
             self.job = self.job.at(self._clock.now())
@@ -146,5 +146,5 @@ class JobRow:
             return await self._services.ask(
                 self._services.ledger.claim, self.job.id, "last_asked_at", now, now - gap, now
             )
-        except Refused:
+        except LedgerError:
             return True

@@ -16,7 +16,7 @@ from refvideo_mcp.jobs.outcomes import failure
 from refvideo_mcp.jobs.poll import Poller
 from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.jobs.services import Services
-from refvideo_mcp.ledger import Job, Video
+from refvideo_mcp.ledger import Job, LedgerError, Video
 from refvideo_mcp.videos import NotReached, file_name
 
 __all__ = ["Saver", "is_being_saved", "save_again"]
@@ -135,7 +135,7 @@ async def save_again(services: Services, job: Job, destination: Path | None) -> 
         while file is None:  # left early where a process that collects the job took it over: its copy is another one
             async with leased(services, job.id):
                 file = str(await services.videos.save(job.videos[0].url, name, wanted))
-                with anyio.CancelScope(shield=True), suppress(Refused):
+                with anyio.CancelScope(shield=True), suppress(LedgerError):
                     await services.ask(services.ledger.update, job.id, partial(_with_copy, file=file))
     except NotReached as error:
         raise _not_reached(job, error, services.clock.now()) from error
@@ -148,7 +148,7 @@ async def _looked_at(services: Services, job: Job) -> Job:
         raise Refused(f"Job {job.key} is {job.at(services.clock.now()).state}: there is no video to fetch.")
     result = await services.router.task_result(job.task_id)
     asked_at, known = services.clock.now(), None
-    with suppress(Refused):
+    with suppress(LedgerError):
         known = await services.ask(services.ledger.update, job.id, lambda j: j.after(result, asked_at))
     job = known or job.after(result, asked_at)
     if job.state == "failed":
@@ -227,7 +227,7 @@ class _Lease:
             return await self._services.ask(
                 self._services.ledger.claim, self._job_id, "saving_until", now, now, self._until
             )
-        except Refused:
+        except LedgerError:
             return True
 
     async def keep(self, scope: anyio.CancelScope) -> None:
@@ -242,7 +242,7 @@ class _Lease:
 
     async def give_back(self) -> None:
         """A process that ends waits for this a second at most."""
-        with anyio.CancelScope(shield=True), suppress(Refused):
+        with anyio.CancelScope(shield=True), suppress(LedgerError):
             await self._services.ask_briefly(
                 self._services.ledger.update,
                 self._job_id,
@@ -256,7 +256,7 @@ class _Lease:
         def renewed(row: Job) -> Job:
             return replace(row, saving_until=until) if row.saving_until in (None, self._until) else row
 
-        with suppress(Refused):
+        with suppress(LedgerError):
             row = await self._services.ask(self._services.ledger.update, self._job_id, renewed)
             if row is not None and row.saving_until != until:
                 return False

@@ -182,7 +182,7 @@ class Services:
         """Run a function of the ledger in a thread of its own: slow pictures must not hold it up.
 
         Raises:
-            Refused: the ledger cannot be used, or has no time within seconds.
+            LedgerError: the ledger cannot be used, or has no time within seconds.
         """
         async with self._turn(function, TURN_SECONDS):
             return await anyio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._threads)
@@ -191,7 +191,7 @@ class Services:
         """The same, where `function` ends by itself within the seconds that it gets: those that are left at its turn.
 
         Raises:
-            Refused: the ledger cannot be used, or has no time within `seconds`; then `function` was not called.
+            LedgerError: the ledger cannot be used, or has no time within `seconds`; then `function` was not called.
         """
         give_up = time.monotonic() + seconds
         async with self._turn(function, seconds):
@@ -201,7 +201,7 @@ class Services:
         """The same as `ask`, for what an answer does not wait for longer than a second; then None.
 
         Raises:
-            Refused: the ledger cannot be used.
+            LedgerError: the ledger cannot be used.
         """
         with anyio.move_on_after(BRIEF_SECONDS):
             async with self._turn(function, TURN_SECONDS):
@@ -215,7 +215,7 @@ class Services:
         """One of a few threads: those that only read do not queue behind those that write, and that may be locked out.
 
         Raises:
-            Refused: none was free within `seconds`.
+            LedgerError: none was free within `seconds`.
         """
         limiter = self._ledger_readers if getattr(function, "reads", False) else self._ledger_writers
         turn = object()

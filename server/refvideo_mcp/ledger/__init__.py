@@ -1,6 +1,6 @@
 """What was submitted, by whom, and what became of it."""
 
-from refvideo_mcp.ledger.job import ENDED, OPEN, Day, Draft, Job, Video, before_buying
+from refvideo_mcp.ledger.job import ENDED, OPEN, Day, Draft, Job, LedgerError, Video, before_buying
 from refvideo_mcp.ledger.store import Ledger
 
-__all__ = ["ENDED", "OPEN", "Day", "Draft", "Job", "Ledger", "Video", "before_buying"]
+__all__ = ["ENDED", "OPEN", "Day", "Draft", "Job", "Ledger", "LedgerError", "Video", "before_buying"]

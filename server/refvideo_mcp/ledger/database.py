@@ -7,7 +7,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from refvideo_mcp.errors import Advice, ask_user
-from refvideo_mcp.ledger.job import LedgerTrouble
+from refvideo_mcp.ledger.job import LedgerError
 from refvideo_mcp.ledger.postgresql import PostgresDatabase
 from refvideo_mcp.ledger.sqlite import Moved, SqliteFile
 
@@ -31,7 +31,7 @@ def connect(where: Path | str, seconds: float = BUSY_SECONDS) -> Database:
     try:
         return PostgresDatabase(url, seconds)
     except ImportError as error:
-        raise LedgerTrouble(
+        raise LedgerError(
             f"The ledger's database needs the Python package {error.name}, which is not installed.",
             ask_user("install it beside refvideo-mcp."),
         ) from error
@@ -49,7 +49,7 @@ def _url(text: str) -> URL:
         url.drivername == "sqlite" and file and not file.startswith((":memory:", "file:"))
     ):
         return url
-    raise LedgerTrouble(
+    raise LedgerError(
         "REFVIDEO_DATABASE_URL is no URL of a PostgreSQL database or of a SQLite file.",
         "It looks like postgresql+psycopg://user:password@host/name or sqlite:////folder/ledger.db.",
     )
@@ -82,14 +82,14 @@ _REMEDIES: dict[tuple[str, ...], tuple[str, Advice | str]] = {
 }
 
 
-def trouble(where: Path | str, error: Exception, shows_path: bool = True) -> LedgerTrouble:
+def trouble(where: Path | str, error: Exception, shows_path: bool = True) -> LedgerError:
     """The error for a ledger that cannot be used: where it is, what is wrong, what to do."""
     # A URL is not shown: where it was mistyped, a part of the password can pass for the host.
     shown = str(where) if isinstance(where, Path) else "the database of REFVIDEO_DATABASE_URL"
     named = f" ({shown})" if shows_path else ""
     code = _code(error)
     what, advice = next((remedy for codes, remedy in _REMEDIES.items() if code in codes), (f"it answers {code}", ""))
-    return LedgerTrouble(f"The job ledger{named} cannot be used: {what}.", advice)
+    return LedgerError(f"The job ledger{named} cannot be used: {what}.", advice)
 
 
 def _code(error: Exception) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.schemas import JobState, TaskResult, TaskVideo, is_handle
 
-__all__ = ["ENDED", "OPEN", "Day", "Draft", "Job", "LedgerTrouble", "Video", "before_buying"]
+__all__ = ["ENDED", "OPEN", "Day", "Draft", "Job", "LedgerError", "Video", "before_buying"]
 
 NO_VIDEO = "the router says that it succeeded but gives no video: ask its support"
 NOTHING = "Nothing was sent: a job that cannot be remembered is not bought."
@@ -17,7 +17,7 @@ OPEN: frozenset[JobState] = frozenset({"submitting", "queued", "processing"})
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "rejected", "uncertain"})
 
 
-class LedgerTrouble(Refused):
+class LedgerError(Refused):
     """The ledger cannot be used."""
 
 
@@ -26,7 +26,7 @@ def before_buying() -> Iterator[None]:
     """Say of a ledger that cannot be used what that means for whoever wants a new job."""
     try:
         yield
-    except LedgerTrouble as error:
+    except LedgerError as error:
         raise Refused(error.happened, (error.advice + f" {NOTHING}")) from error
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from refvideo_mcp.errors import ask_user
-from refvideo_mcp.ledger.job import LedgerTrouble
+from refvideo_mcp.ledger.job import LedgerError
 
 __all__ = ["STEPS", "is_current", "jobs", "migrate"]
 
@@ -100,7 +100,7 @@ def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]
         return
     found = connection.execute(select(version.c.version)).scalar_one()
     if found > newest:
-        raise LedgerTrouble(
+        raise LedgerError(
             f"The ledger was written by a newer refvideo-mcp (its version is {found}, this one reads {newest}).",
             ask_user("update refvideo-mcp."),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.ledger.job import ENDED, OPEN, Day, Draft, Job, LedgerTrouble, Video
+from refvideo_mcp.ledger.job import ENDED, OPEN, Day, Draft, Job, LedgerError, Video
 from refvideo_mcp.schemas import JobState
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def _reads(function: Function) -> Function:
 class Ledger:
     """What was submitted, by whom, and what became of it.
 
-    `where` is a SQLite file or a database URL. Nothing is opened before the first call. Every function raises Refused
-    when the ledger cannot be read or written, after some 10 s at most; nothing is ever overwritten to mend that. A file
-    that is moved or deleted is left for the one at its path, which is made if there is none.
+    `where` is a SQLite file or a database URL. Nothing is opened before the first call. Every function raises
+    LedgerError when the ledger cannot be read or written, after some 10 s at most; nothing is ever overwritten to mend
+    that. A file that is moved or deleted is left for the one at its path, which is made if there is none.
     """
 
     def __init__(self, where: Path | str, *, shows_path: bool = True):
@@ -69,7 +69,7 @@ class Ledger:
         if self._database is not None:
             self._database.close()
 
-    def busy(self) -> LedgerTrouble:
+    def busy(self) -> LedgerError:
         """The error for a caller that could not wait until it is its turn."""
         from refvideo_mcp.ledger.database import trouble
 
@@ -126,7 +126,7 @@ class Ledger:
             raise chosen
         if new is not None and time.monotonic() > give_up:  # the disk took its time
             self._unsent[new.id] = new.account
-            with suppress(Refused), self._transaction():
+            with suppress(LedgerError), self._transaction():
                 pass  # rejects it
             raise self.busy()
         return chosen
