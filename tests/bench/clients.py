@@ -79,6 +79,8 @@ class Server:
             assert pipe is not None
             with suppress(OSError):
                 pipe.close()
+        if self.process.returncode is not None:
+            return 0.0  # it has ended by itself
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
         return usage.ru_utime + usage.ru_stime
@@ -119,9 +121,10 @@ class Stdio(Server):
         """The next answer."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            answer: dict[str, Any] = json.loads(line)
-            if "method" not in answer:
-                return answer
+            if line.startswith(b"{"):  # some of the peers greet there
+                answer: dict[str, Any] = json.loads(line)
+                if "method" not in answer:
+                    return answer
         raise EOFError(f"{self.process.args!r} has ended")
 
     def flood(self, count: int, width: int, tool: str, **arguments: Any) -> float:
@@ -178,10 +181,14 @@ class Http(Server):
             self._reconnect()
         assert self._socket is not None
         self._socket.sendall(self.request(method, **params))
+        result = self.answer(self._socket)
+        self._used = time.monotonic()
+        return result
+
+    def answer(self, connection: socket.socket) -> Any:
         came = bytearray()
         while not _is_whole(came):
-            came += _received(self._socket)
-        self._used = time.monotonic()
+            came += _received(connection)
         return _result(_json(came))
 
     def request(self, method: str, **params: Any) -> bytes:

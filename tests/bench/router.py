@@ -13,19 +13,22 @@ from typing import BinaryIO
 from urllib.parse import parse_qsl, urlsplit
 
 BUFFER_BYTES = 4 * 2**20
-FAULTS = ("reset", "garbage", "500", "503", "429", "slow")
+REASONS = {"500": "CREATE_TASK_FAILED", "503": "SERVICE_NOT_AVAILABLE", "429": "RATE_LIMIT_EXCEEDED"}
+FAULTS = ("reset", "garbage", "slow", *REASONS)
 SLOW_SECONDS = 3.0
 
 
 class Router:
     """Jobs take `least` to `most` seconds; their videos have `mb` MB; `faults` is the share of answers that are wrong.
 
+    While it is `locked`, no key is right.
+
     Whatever happens to a job is told by GET /events, in steady seconds, which are the same in every process.
     """
 
     def __init__(self) -> None:
         self.url = ""
-        self.set = {"least": 0.0, "most": 0.0, "mb": 0.001, "faults": 0.0}
+        self.set = {"least": 0.0, "most": 0.0, "mb": 0.001, "faults": 0.0, "locked": 0.0}
         self.events: dict[str, dict[str, list[float]]] = {}
         self._video: tuple[float, BinaryIO] | None = None
 
@@ -55,6 +58,9 @@ class Router:
         if path.startswith("/videos/"):
             self.events[path.removeprefix("/videos/")]["fetched"].append(time.monotonic())
             return await self._send_video(writer)
+        if self.set["locked"] and path != "/set":
+            await self._reply(writer, 401, {"code": 401, "reason": "FAILED_TO_AUTH", "message": "no such API key"})
+            return True
         fault = random.choice(FAULTS) if path.startswith("/v3/") and random.random() < self.set["faults"] else ""
         if fault == "reset":
             writer.transport.abort()
@@ -62,16 +68,17 @@ class Router:
         if fault == "slow":
             await asyncio.sleep(random.uniform(0.0, SLOW_SECONDS))
         reply = {"POST": self._accept, "GET": self._told}[method](path, query)
-        status, body = "200", json.dumps(reply).encode()
-        if fault in ("500", "503", "429"):
-            reason = {"500": "CREATE_TASK_FAILED", "503": "SERVICE_NOT_AVAILABLE", "429": "RATE_LIMIT_EXCEEDED"}[fault]
-            status, body = fault, json.dumps({"code": int(fault), "reason": reason, "message": "m"}).encode()
-        elif fault == "garbage":
-            body = b"<html>"
+        if fault in REASONS:
+            await self._reply(writer, int(fault), {"code": int(fault), "reason": REASONS[fault], "message": "no"})
+        else:
+            await self._reply(writer, 200, "<html>" if fault == "garbage" else reply)
+        return True
+
+    async def _reply(self, writer: asyncio.StreamWriter, status: int, reply: object) -> None:
+        body = json.dumps(reply).encode()
         head = f"HTTP/1.1 {status} S\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         await writer.drain()
-        return True
 
     def _accept(self, path: str, query: Mapping[str, str]) -> object:
         task, now = str(uuid.uuid4()), time.monotonic()

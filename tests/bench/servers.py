@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from bench.clients import LEGACY, Http, Server, get
+from bench.clients import LEGACY, Http, Server, Stdio, get
 from command_line import COMMAND, environment
 
 __all__ = ["Bench", "ledger_of"]
@@ -59,6 +60,11 @@ class Bench:
         command = [*COMMAND, *(["serve", "--http", "--port"] if issubclass(door, Http) else [])]
         return self._started(door(command, environment(**folders | usual | settings), home, era), begin)
 
+    def other(self, command: Sequence[str], **settings: str) -> Stdio:
+        """Somebody else's server, not begun with."""
+        home = self.home()
+        return self._started(Stdio(command, environment(**{"HOME": str(home)} | settings), home), begin=False)
+
     def bare(self, kind: str, door: type[Door], *, era: str = LEGACY, begin: bool = True, **settings: str) -> Door:
         """The baseline of that name in bare.py."""
         home = self.home()
@@ -68,7 +74,7 @@ class Bench:
 
     def router(self, **behaviour: float) -> None:
         """How the router is from now on; what is not given is as at its start."""
-        usual = {"least": 0.0, "most": 0.0, "mb": 0.001, "faults": 0.0}
+        usual = {"least": 0.0, "most": 0.0, "mb": 0.001, "faults": 0.0, "locked": 0.0}
         get(f"{self.router_url}/set?" + "&".join(f"{name}={value}" for name, value in (usual | behaviour).items()))
 
     def events(self) -> dict[str, dict[str, list[float]]]:

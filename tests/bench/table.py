@@ -6,19 +6,19 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-__all__ = ["Figure", "Machine", "as_json", "as_markdown"]
+__all__ = ["Figure", "Machine", "Sight", "as_json", "as_markdown"]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`ours` and `theirs` were measured in turn, the n-th beside the n-th; without `theirs`, `ours` is what counts.
+    """`measured` and `baseline` were measured in turn, the n-th beside the n-th; without the second, the first counts.
 
     `most` and `least` limit the ratio, or what counts in its place. `reason` is said where a limit is not kept.
     """
@@ -26,17 +26,17 @@ class Figure:
     what: str
     against: str
     unit: str
-    ours: Sequence[float]
-    theirs: Sequence[float] = ()
+    measured: Sequence[float]
+    baseline: Sequence[float] = ()
     most: float | None = None
     least: float | None = None
     reason: str = ""
 
     @property
     def counted(self) -> list[float]:
-        if not self.theirs:
-            return list(self.ours)
-        return [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+        if not self.baseline:
+            return list(self.measured)
+        return [one / other for one, other in zip(self.measured, self.baseline, strict=True)]
 
     @property
     def is_kept(self) -> bool | None:
@@ -48,10 +48,18 @@ class Figure:
 
     @property
     def limit(self) -> str:
-        times = "" if self.theirs else f" {self.unit}"
+        times = "" if self.baseline else f" {self.unit}"
         if self.most is not None:
             return f"≤ {self.most:g}{times}"
         return f"≥ {self.least:g}{times}" if self.least is not None else ""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What no number tells."""
+
+    what: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -84,48 +92,61 @@ class Machine:
         )
 
 
-def as_markdown(figures: Sequence[Figure], machine: Machine, command: str) -> str:
-    kept = {True: "yes", False: "**no**", None: ""}
+def as_markdown(found: Sequence[Figure | Sight], machine: Machine, command: str) -> str:
     lines = [
         f"Made by `{command}` on {machine.date}, at {machine.commit}, with Python {machine.python} and "
         f"mcp {machine.mcp}, on {machine.cores} cores ({machine.processor}, {machine.system}); "
         f"the load over 15 minutes was {machine.load}.",
         "",
-        "| what | against | ours | theirs | ratio (quartiles) | must be | kept |",
+        "| what | against | measured | baseline | ratio (quartiles) | must be | kept |",
         "|---|---|---|---|---|---|---|",
+        *(_line(one) for one in found),
     ]
-    for f in figures:
-        ours, theirs = _with_unit(median(f.ours), f.unit), _with_unit(median(f.theirs), f.unit) if f.theirs else ""
-        ratio = f"{median(f.counted):.2f} ({_spread(f.counted)})" if f.theirs else f"({_spread(f.counted)})"
-        lines.append(f"| {f.what} | {f.against} | {ours} | {theirs} | {ratio} | {f.limit} | {kept[f.is_kept]} |")
-    missed = [f for f in figures if f.is_kept is False]
+    missed = [one for one in found if isinstance(one, Figure) and one.is_kept is False]
     if missed:
         lines += ["", "Over their limits:", ""]
-        lines += [f"- {f.what}: {f.reason or 'not explained yet.'}" for f in missed]
+        lines += [f"- {one.what}: {one.reason or 'not explained yet.'}" for one in missed]
     return "\n".join(lines) + "\n"
 
 
-def as_json(figures: Sequence[Figure], machine: Machine, command: str) -> str:
-    rows: list[dict[str, Any]] = [
-        {
-            "what": f.what,
-            "against": f.against,
-            "unit": f.unit,
-            "ours": list(f.ours),
-            "theirs": list(f.theirs),
-            "median": median(f.counted),
-            "limit": f.limit,
-            "kept": f.is_kept,
-        }
-        for f in figures
-    ]
-    return json.dumps({"command": command, "machine": vars(machine), "figures": rows}, indent=1) + "\n"
+def as_json(found: Sequence[Figure | Sight], machine: Machine, command: str) -> str:
+    rows: list[dict[str, Any]] = []
+    for one in found:
+        more = (
+            {"median": median(one.counted), "limit": one.limit, "kept": one.is_kept} if isinstance(one, Figure) else {}
+        )
+        rows.append(asdict(one) | more)
+    return json.dumps({"command": command, "machine": asdict(machine), "figures": rows}, indent=1) + "\n"
+
+
+def _line(one: Figure | Sight) -> str:
+    if isinstance(one, Sight):
+        text = one.text.replace("|", "\\|").replace("\n", " ")
+        return f"| {one.what} | | {text} | | | | |"
+    measured, baseline = median(one.measured), median(one.baseline) if one.baseline else None
+    ratio = f"{median(one.counted):.2f} " if one.baseline else ""
+    cells = (
+        one.what,
+        one.against,
+        _with_unit(measured, one.unit),
+        "" if baseline is None else _with_unit(baseline, one.unit),
+        f"{ratio}{_spread(one.counted)}",
+        one.limit,
+        {True: "yes", False: "**no**", None: ""}[one.is_kept],
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def _spread(values: Sequence[float]) -> str:
-    low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    return f"{low:.3g}-{high:.3g}"
+    if len(values) < 2:
+        return ""
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return f"({_short(low)}-{_short(high)})"
 
 
 def _with_unit(value: float, unit: str) -> str:
-    return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
+    return f"{_short(value)} {unit}".strip()
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
