@@ -77,8 +77,3 @@ def test_one_spelling_of_the_command_is_used_once_the_environment_is_active() ->
         "/path/to/.venv/bin/refvideo-mcp",
         '"/path/to/.venv/bin/refvideo-mcp',
     }
-
-
-def test_every_linked_file_exists() -> None:
-    linked = re.findall(r"\]\(((?!https?:)[^)#]+)\)", README)
-    assert [name for name in linked if not (ROOT / name).exists()] == []
