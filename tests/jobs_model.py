@@ -119,11 +119,10 @@ class Model:
         self.calls: list[Call] = []
         self._clock = clock
         self._observed_at = clock.now()
-        # By process and job, in steady seconds. A process that is killed takes both with it.
-        self._left: dict[tuple[int, Bought], float] = {}  # when a caller last left without an answer
-        self._on_its_way: dict[
-            tuple[int, Bought], float
-        ] = {}  # when a caller was told; the ledger knows a moment later
+        # By process and job, in steady seconds: when a caller last left without an answer, and when one was told, which
+        # the ledger knows a moment later. A process that is killed takes both with it.
+        self._left: dict[tuple[int, Bought], float] = {}
+        self._on_its_way: dict[tuple[int, Bought], float] = {}
 
     def ahead(self, call: Call) -> Ahead:
         now = self._clock.now()
