@@ -238,6 +238,19 @@ async def test_a_window_that_cannot_reach_the_router_hears_of_it_from_another(
     assert told(answer)["state"] == "processing"
 
 
+async def test_a_wait_that_ends_before_its_next_look_hears_what_another_window_was_answered_meanwhile(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.result = Reply(after=0.9)
+    async with process(router, ledger) as client, process(router, ledger) as another:
+        await submit(client)
+        await clock.sleep(2.5)  # the first look is on its way since 2.0
+        answer = await result(another, "task-1", wait_seconds=1)
+
+    assert not answer.is_error
+    assert told(answer)["state"] == "processing"
+
+
 async def test_a_video_of_another_program_is_saved_once_though_the_ledger_is_gone(
     clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
 ) -> None:

@@ -114,6 +114,8 @@ class Account:
             await row.until(over, deadline, report)
         finally:
             follower.waiting -= 1
+        if row.job.asked_in_vain and not looked():  # as it was when it was read: who asked may be answered by now
+            await follower.poller.reread()
         if isinstance(row.last_error, UnknownTask):
             raise unreadable(self.host, handle, unread) if unread else await self._unknown(handle)
         job = bought(row, self.host)
