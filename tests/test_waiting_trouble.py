@@ -353,6 +353,21 @@ async def test_what_the_ledger_missed_while_another_change_waited_for_it_is_writ
     assert [task_id for _, task_id in rows(ledger)] == ["task-1"]
 
 
+async def test_what_the_ledger_missed_of_a_job_under_way_does_not_hide_what_another_window_was_answered_since(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    async with process(router, ledger) as client, process(router, ledger) as another:
+        await submit(client)
+        with unwritable(ledger):
+            await clock.sleep(8)
+        for _ in range(3):  # it looks every 2 seconds, and so before the other
+            await result(another, "task-1", wait_seconds=2)
+        answer = await result(client, "task-1", wait_seconds=1)
+
+    assert not answer.is_error
+    assert told(answer)["state"] == "processing"
+
+
 async def test_the_end_of_another_programs_job_that_the_ledger_missed_is_written_though_nobody_asks(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:

@@ -39,7 +39,7 @@ class Poller:
         else:
             row.last_error, self.looked_at = None, services.clock.steady()
             asked_at, settled = services.clock.now(), self._doubts.are_settled(result, services.clock.steady())
-            await row.change(lambda known: known.after(result, asked_at, settled=settled))
+            await row.change(lambda known: known.after(result, asked_at, settled=settled), passing=True)
             return
         await row.catch_up()
         row.tell()

@@ -64,10 +64,13 @@ class JobRow:
             if report is not None:
                 await report()
 
-    async def change(self, change: Callable[[Job], Job], *, news: bool = True, durable: bool = False) -> None:
+    async def change(
+        self, change: Callable[[Job], Job], *, news: bool = True, durable: bool = False, passing: bool = False
+    ) -> None:
         """Change the job and remember it; `news` to those who wait for it, or not. `durable`: a power cut keeps it.
 
         A ledger that fails now must not stop a job that is paid for: what it missed is written with the next change.
+        Not so what is `passing`, unless the job has ended: written late it would hide what other processes learned.
         """
         now = self._clock.now()
         # Jobs that ended a day ago may have been forgotten on purpose. Others are missed where the ledger is another.
@@ -96,9 +99,9 @@ class JobRow:
                 self._missed.clear()
                 self._logged = ""
             except LedgerError as error:
-                if self.known:
-                    self._missed.append(dated)
                 self.job = dated(self.job)
+                if self.known and not (passing and not self.job.ended):
+                    self._missed.append(dated)
                 self._log_missing(error)
         if news:
             self.tell()
