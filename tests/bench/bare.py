@@ -11,7 +11,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel
 
-server = MCPServer("bare")
+server = MCPServer("bare", log_level="WARNING")  # ours logs no requests either
 
 
 class Answer(BaseModel):

@@ -30,12 +30,15 @@ class IsError(Exception):
 class Server:
     """A server as a child process, and what the kernel says of it."""
 
+    speaks_on_stdout = True
+
     def __init__(self, command: Sequence[str], env: Mapping[str, str], folder: Path, era: str = LEGACY) -> None:
         self.era = era
         self._numbers = itertools.count(1)
         with (folder / "stderr").open("ab") as stderr:
+            stdout = subprocess.PIPE if self.speaks_on_stdout else stderr
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=env, cwd=folder
+                command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, env=env, cwd=folder
             )
 
     def call(self, tool: str, **arguments: Any) -> Any:
@@ -76,9 +79,9 @@ class Server:
         """Kill it; the seconds of CPU that it took in all."""
         self.process.send_signal(signal.SIGKILL)
         for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
             with suppress(OSError):
-                pipe.close()
+                if pipe is not None:
+                    pipe.close()
         if self.process.returncode is not None:
             return 0.0  # it has ended by itself
         _, status, usage = os.wait4(self.process.pid, 0)
@@ -154,6 +157,8 @@ class Stdio(Server):
 
 class Http(Server):
     """`command` gets the port as its last argument."""
+
+    speaks_on_stdout = False
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], folder: Path, era: str = LEGACY) -> None:
         self.port = _free_port()
