@@ -10,7 +10,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from command_line import run
+from command_line import call
+from test_rooms import ROOMS
 
 ROOT = Path(__file__).parents[1]
 GITHUB = ROOT / ".github"
@@ -78,7 +79,7 @@ def test_there_is_a_form_for_each_kind_of_trouble() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_asks_for_lines_that_the_doctor_has(form: str) -> None:
-    checks = {check["name"] for check in json.loads(run("doctor", "--json").stdout)["checks"]}
+    checks = {check["name"] for check in json.loads(call("doctor", "--json").stdout)["checks"]}
     (field,) = (field for field in read("ISSUE_TEMPLATE", f"{form}.yml")["body"] if field.get("id") == "doctor")
     named = re.findall(r"`(\w+)`", field["attributes"]["description"].split(".")[0])
     assert "version" in named
@@ -98,3 +99,11 @@ def test_the_constraints_pin_whatever_a_user_installs_by_version_and_hash() -> N
     pinned = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
     for wanted in map(Requirement, project["dependencies"] + extras):
         assert wanted.specifier.contains(pinned[wanted.name]), wanted.name
+
+
+def test_no_arrow_points_up_in_the_drawing_of_the_rooms() -> None:
+    _, drawing, *_ = (GITHUB / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")
+    floors = [set(floor.split()) for floor in drawing.strip().splitlines()]
+    assert set().union(*floors) <= ROOMS.keys()
+    up = [ROOMS[room] & set().union(*floors[:number]) for number, floor in enumerate(floors) for room in floor]
+    assert not any(up)

@@ -119,9 +119,7 @@ async def test_a_video_that_is_not_saved_is_a_link_in_text_and_structure(router:
     assert len(answer.content) == 1
 
 
-async def test_an_answer_with_a_file_shows_what_became_of_the_references(
-    ledger: Path, videos: Path, tmp_path: Path
-) -> None:
+async def test_a_strip_shows_what_became_of_the_references(ledger: Path, videos: Path, tmp_path: Path) -> None:
     """One small picture: the references, then the start, the middle and the end of the video."""
     Image.new("RGB", (256, 256), "orange").save(tmp_path / "fox.png")
     router = FakeRouter(Clock(), takes=0)  # real time, because the picture is made by another process
