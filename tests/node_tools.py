@@ -10,10 +10,10 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import platformdirs
 import pytest
 
 from command_line import environment
+from programs import CACHE
 
 __all__ = ["conformance", "inspector", "node", "node_modules", "package", "script", "version"]
 
@@ -79,7 +79,7 @@ def _wheel() -> Path:
 @cache
 def _installed() -> Path:
     lock = (HERE / "package-lock.json").read_bytes()
-    folder = platformdirs.user_cache_path("refvideo-mcp-tests") / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
+    folder = CACHE / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

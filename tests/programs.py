@@ -1,13 +1,17 @@
-"""Programs that some tests start: Node, a browser, PostgreSQL."""
+"""Programs that some tests start: Node, a browser, PostgreSQL; and where those that tests install are kept."""
 
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import platformdirs
 import pytest
 
-__all__ = ["needs"]
+__all__ = ["CACHE", "needs"]
+
+# Asked for before the tests get folders of their own, or each run would install everything again.
+CACHE = platformdirs.user_cache_path("refvideo-mcp-tests")
 
 
 def needs(*names: str, folders: Iterable[Path] = ()) -> str:

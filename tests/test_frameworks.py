@@ -10,12 +10,12 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-import platformdirs
 import pytest
 
 from client_place import ClientPlace
 from client_table import STDIO, rows, written
 from command_line import COMMAND, environment
+from programs import CACHE
 from scripted_model import ScriptedModel
 
 HERE = Path(__file__).parent / "frameworks"
@@ -33,7 +33,7 @@ def python() -> str:
     """Python in an environment of their own, made once outside the repository: they want an older `mcp`."""
     requirements = HERE / "requirements.txt"
     of = sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    folder = platformdirs.user_cache_path("refvideo-mcp-tests") / f"frameworks-{of}"
+    folder = CACHE / f"frameworks-{of}"
     program = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
