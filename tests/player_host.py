@@ -13,12 +13,12 @@ from mcp.client.extension import advertise
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult, Implementation, TextResourceContents
-from playwright.async_api import FrameLocator, Page, Request, Route, async_playwright
+from playwright.async_api import Browser, FrameLocator, Page, Request, Route, async_playwright
 
 from node_tools import node_modules
 from programs import needs
 
-__all__ = ["SHOWS_APPS", "ChatApp", "Player"]
+__all__ = ["SHOWS_APPS", "ChatApp", "Player", "browsing"]
 
 SHOWS_APPS = advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})
 FLAGS = [
@@ -91,6 +91,14 @@ class Player:
             await self.page.screenshot(path=Path(folder) / f"{name}.png", clip=box, animations="disabled")
 
 
+@asynccontextmanager
+async def browsing() -> AsyncIterator[Browser]:
+    """Chromium; the test is skipped where there is none."""
+    chromium = needs("chromium", "chromium-browser", "google-chrome")
+    async with async_playwright() as playwright:
+        yield await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+
+
 class ChatApp:
     def __init__(self, client: Client, page: Page, fetched: list[str]) -> None:
         self.client = client
@@ -99,43 +107,42 @@ class ChatApp:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, server: MCPServer[Any], *, width: int = 760, height: int = 1000) -> AsyncIterator["ChatApp"]:
-        """A browser of its own, and a client in memory that declares MCP Apps."""
-        chromium = needs("chromium", "chromium-browser", "google-chrome")
+    async def running(
+        cls, browser: Browser, server: MCPServer[Any], *, width: int = 760, height: int = 1000
+    ) -> AsyncIterator["ChatApp"]:
+        """A page of its own, and a client in memory that declares MCP Apps."""
         packages = node_modules()
         info = Implementation(name="a chat", version="1")
-        client_of = Client(server, extensions=[SHOWS_APPS], client_info=info)
-        async with client_of as client, async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-            try:
-                page = await browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=2)
-                fetched: list[str] = []
+        async with (
+            Client(server, extensions=[SHOWS_APPS], client_info=info) as client,
+            await browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=2) as context,
+        ):
+            page = await context.new_page()
+            fetched: list[str] = []
 
-                def note(request: Request) -> None:
-                    if "/files/" in request.url:
-                        fetched.append(request.url)
+            def note(request: Request) -> None:
+                if "/files/" in request.url:
+                    fetched.append(request.url)
 
-                page.on("request", note)
+            page.on("request", note)
 
-                async def file(route: Route) -> None:
-                    path = route.request.url.removeprefix("http://chat.test/")
-                    if path.startswith("node_modules/"):
-                        found = packages / path.removeprefix("node_modules/")
-                        await route.fulfill(body=found.read_bytes(), content_type=_JAVASCRIPT)
-                    else:
-                        await route.fulfill(body=(_HERE / "player_host.html").read_bytes(), content_type="text/html")
+            async def file(route: Route) -> None:
+                path = route.request.url.removeprefix("http://chat.test/")
+                if path.startswith("node_modules/"):
+                    found = packages / path.removeprefix("node_modules/")
+                    await route.fulfill(body=found.read_bytes(), content_type=_JAVASCRIPT)
+                else:
+                    await route.fulfill(body=(_HERE / "player_host.html").read_bytes(), content_type="text/html")
 
-                async def call_tool(params: dict[str, Any]) -> dict[str, Any]:
-                    result = await client.call_tool(params["name"], params.get("arguments"), meta=params.get("_meta"))
-                    return result.model_dump(mode="json", by_alias=True, exclude_none=True)
+            async def call_tool(params: dict[str, Any]) -> dict[str, Any]:
+                result = await client.call_tool(params["name"], params.get("arguments"), meta=params.get("_meta"))
+                return result.model_dump(mode="json", by_alias=True, exclude_none=True)
 
-                await page.route("http://chat.test/**", file)
-                await page.expose_function("call_tool", call_tool)
-                await page.goto("http://chat.test/")
-                await page.wait_for_function("window.is_ready")
-                yield cls(client, page, fetched)
-            finally:
-                await browser.close()
+            await page.route("http://chat.test/**", file)
+            await page.expose_function("call_tool", call_tool)
+            await page.goto("http://chat.test/")
+            await page.wait_for_function("window.is_ready")
+            yield cls(client, page, fetched)
 
     async def open(self, tool: str, *, capabilities: dict[str, Any] = EVERYTHING, **context: Any) -> Player:
         """The page that this tool names, in a frame whose policy is what the page declares."""
