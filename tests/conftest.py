@@ -1,25 +1,22 @@
-"""What every test shares: the event loop, that the key stays secret, no skips where all is there, and figures.
+"""What every test shares: the event loop, that the key stays secret, and what is reported.
 
 And what most tests of jobs begin with: a clock, a router that lives by it, and where the ledger and the videos go.
 """
 
 import logging
-import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from textwrap import indent
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from mcp import Client
 
 from fake_router import FakeRouter
 from marker import KEY
+from reporting import pytest_make_collect_report, pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
 from virtual_time import VirtualClock
-
-Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 OURS_AND_BELOW = ("refvideo_mcp", "mcp", "httpx2", "httpcore2")
 
@@ -102,42 +99,6 @@ def key_stays_secret(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     assert not [kind for _, kind, said in request.node._report_sections if KEY in said]
     if folder is not None:
         assert not [path for path in folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    return _not_skipped((yield))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    return _not_skipped((yield))
-
-
-def _not_skipped(report: Report) -> Report:
-    """With REFVIDEO_NO_SKIPS=1, which says that nothing is missing here, a skip is a failure."""
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("REFVIDEO_NO_SKIPS") == "1":
-        assert isinstance(report.longrepr, tuple)
-        file, line, reason = report.longrepr
-        report.outcome = "failed"
-        report.longrepr = f"{file}:{line}: REFVIDEO_NO_SKIPS is set. {reason}"
-    return report
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests measured, `record_property("figures", "…")`, wherever they ran and though they passed."""
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    figures = [
-        (report.nodeid, value)
-        for report in reports
-        if isinstance(report, pytest.TestReport) and report.when == "call"
-        for name, value in report.user_properties
-        if name == "figures"
-    ]
-    if figures:
-        terminalreporter.section("figures")
-    for test, value in sorted(figures):
-        terminalreporter.write_line(f"{test}\n{indent(str(value).strip(), '  ')}")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ def test_it(record_property):
 def test_figures_of_a_passed_test_are_in_the_summary(tmp_path: Path) -> None:
     (tmp_path / "test_measuring.py").write_text(MEASURING)
     found = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "conftest", "-q", "-n", "1"],
+        [sys.executable, "-m", "pytest", "-p", "reporting", "-q", "-n", "1"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,

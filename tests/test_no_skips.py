@@ -39,7 +39,7 @@ def test_a_skip_fails_where_nothing_is_missing(tmp_path: Path, no_skips: str, ou
     for name, content in SKIPPED.items():
         (tmp_path / name).write_text(content)
     found = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "conftest", "-q", "--continue-on-collection-errors"],
+        [sys.executable, "-m", "pytest", "-p", "reporting", "-q", "--continue-on-collection-errors"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "REFVIDEO_NO_SKIPS": no_skips},
         capture_output=True,
