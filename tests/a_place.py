@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,12 @@ class Place:
     def submits(self) -> int:
         count: int = httpx2.get(f"{self.router}/sandbox/stats").json()["submits"]
         return count
+
+    def waits_for_a_submit(self, command: subprocess.Popen[bytes]) -> None:
+        """Until the router has got the POST of a command under way."""
+        while not self.submits():
+            assert command.poll() is None
+            time.sleep(0.05)
 
     def newest(self) -> dict[str, Any]:
         job: dict[str, Any] = json.loads(self.run("list", "--limit", "1", "--json").stdout)["jobs"][0]

@@ -234,10 +234,9 @@ def test_a_refusal_is_a_document_for_scripts_too(place: Place) -> None:
 @posix_only
 @pytest.mark.parametrize("rehearsal", ["never-ends", "slow-answer:2"])
 def test_a_script_that_is_ended_still_gets_what_finds_the_job_again(place: Place, rehearsal: str) -> None:
-    order = ["generate", "--prompt", f"@hero [rehearse:{rehearsal}]", "--subject", f"hero={place.picture}", "--json"]
-    with running(*order, settings=place.settings, folder=place.folder) as command:
-        while not place.submits():
-            assert command.poll() is None
+    order = ["generate", "--prompt", f"@hero [rehearse:{rehearsal}]", "--subject", f"hero={place.picture}", *SHORT]
+    with running(*order, "--json", settings=place.settings, folder=place.folder) as command:
+        place.waits_for_a_submit(command)
         command.send_signal(signal.SIGTERM)
         out, _ = command.communicate()
         assert command.returncode == 130
@@ -340,8 +339,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(place: Place) -
 def test_a_submission_under_way_is_not_lost_when_the_command_is_ended(place: Place, name: str) -> None:
     order = ["generate", "--prompt", "@hero [rehearse:slow-answer:3]", "--subject", f"hero={place.picture}", *SHORT]
     with running(*order, settings=place.settings, folder=place.folder) as command:
-        while not place.submits():
-            assert command.poll() is None
+        place.waits_for_a_submit(command)
         command.send_signal(signal.Signals[name])
         out, said = command.communicate()
         assert (command.returncode, out) == (130, b"")

@@ -44,7 +44,7 @@ def test_a_bar_shows_how_long_it_takes_and_the_path_comes_last(place: Place) -> 
 @pytest.mark.parametrize("columns", [60, 80, 100, 140])
 def test_a_list_breaks_no_word_where_the_terminal_ends(place: Place, columns: int) -> None:
     words = [f"word{number}" for number in range(40)]
-    place.run("generate", "--prompt", f"@hero {' '.join(words)} [rehearse:drop-after]", "--subject", "hero=hero.png")
+    place.generate(f"@hero {' '.join(words)} [rehearse:drop-after]")
     terminal, its_end = os.openpty()
     seen = b""
     with running("list", stdout=its_end, settings=place.settings | {"COLUMNS": str(columns)}, folder=place.folder):

@@ -15,8 +15,11 @@ from mcp_types import TextContent
 from PIL import Image
 
 from command_line import COMMAND, environment, run, running
+from fake_router import files, jobs, result, said, submit
 from marker import KEY
 from misbehaving_router import MisbehavingRouter
+from refvideo_mcp.app import build_server
+from refvideo_mcp.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -208,27 +211,21 @@ def test_the_last_words_before_the_end_are_still_said() -> None:
         ("REFVIDEO_MEDIA_STORE", "my-bucket", "must be s3://bucket or s3://bucket/prefix"),
     ],
 )
-def test_a_setting_that_cannot_be_used_takes_no_tool_away_and_is_told_by_every_call(
-    tmp_path: Path, setting: str, value: str, told: str
+async def test_a_setting_that_cannot_be_used_takes_no_tool_away_and_is_told_by_every_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, told: str
 ) -> None:
     """A client shows a server that has ended as one without tools, and nobody reads why."""
-    settings = {"MYROUTER_API_KEY": KEY, "HOME": str(tmp_path), setting: value}
-    calls = [
-        {"name": "generate_reference_video", "arguments": ORDER | {"subjects": [{"images": ["https://e.org/a.png"]}]}},
-        {"name": "get_task_result", "arguments": {"task_id": "task-1"}},
-        {"name": "list_reference_videos", "arguments": {}},
-    ]
-    asked = [{"id": place, "method": "tools/call", "params": call} for place, call in enumerate(calls, 3)]
-    _, listed, *answers = talk(*hello("2025-11-25"), {"id": 2, "method": "tools/list"}, *asked, **settings)
-    assert len(listed["result"]["tools"]) == 3
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with Client(build_server(Settings.to_serve({"MYROUTER_API_KEY": KEY, setting: value}))) as client:
+        assert len((await client.list_tools()).tools) == 3
+        answers = [await submit(client), await result(client), await jobs(client)]
     for answer in answers:
-        assert answer["result"]["isError"]
-        text = answer["result"]["content"][0]["text"]
-        assert text.startswith(f"{setting} {told}")
-        assert text.endswith(
+        assert answer.is_error
+        assert said(answer).startswith(f"{setting} {told}")
+        assert said(answer).endswith(
             " Nothing was sent or bought. Ask the user to correct it in this server's configuration and restart it."
         )
-    assert list(tmp_path.iterdir()) == []
+    assert await files(tmp_path) == []
 
 
 def test_all_settings_that_cannot_be_used_are_told_on_stderr_at_once() -> None:

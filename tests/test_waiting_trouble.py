@@ -546,7 +546,7 @@ async def test_two_processes_save_each_video_once_however_long_the_queue(
         async def _handle(self, request: httpx2.Request) -> httpx2.Response:
             if request.url.host == "cdn.example":
                 fetched.append(request.url.path)
-                await self.clock.sleep(400)
+                await self.clock.sleep(100)  # longer than a claim on a video lasts
             return await super()._handle(request)
 
     router = SlowVideos(clock, takes=10)
@@ -556,7 +556,7 @@ async def test_two_processes_save_each_video_once_however_long_the_queue(
         await clock.sleep(30)
         assert len(fetched) == 3, "more at once would be slower for each"
         async with process(router, ledger, output_dir=videos):
-            await clock.sleep(2000)
+            await clock.sleep(500)
 
     assert sorted(fetched) == [f"/task-{n}.mp4" for n in range(1, 6)]
     assert len(await files(videos)) == 5

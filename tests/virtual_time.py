@@ -74,8 +74,8 @@ class VirtualClock(Clock):
         settled = 0
         while True:
             news = self._news
-            # A thread, or whoever else works beside the loop, needs time to do so; what is in the loop needs a turn.
-            await asyncio.sleep(0.0005 if self._threads or not self._sleepers else 0)
+            # What is in the loop needs turns; a thread, or whoever else works beside the loop, needs some time, too.
+            await asyncio.sleep(0 if 0 < settled < SETTLED else 0.0005)
             quiet = news == self._news and self._threads == 0 and not getattr(loop, "_ready", None)
             settled = settled + 1 if quiet else 0
             if settled >= SETTLED and self._sleepers:
