@@ -402,6 +402,23 @@ async def test_a_file_that_was_deleted_is_fetched_again_on_demand(
     assert said(again) == said(first)
 
 
+async def test_a_copy_that_was_made_elsewhere_in_place_of_a_deleted_file_is_told_and_not_made_again(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes = 10
+    async with process(router, ledger, output_dir=videos) as client:
+        await submit(client)
+        first = await result(client)
+        await anyio.Path(told(first)["videos"][0]["saved_to"]).unlink()
+        settings = Settings(api_key=KEY, database=ledger, output_dir=videos)
+        async with running(settings, transport=router.transport, clock=clock) as state:
+            copy = await state.account.save("task-1", str(videos / "cat.mp4"))
+        again = await result(client)
+
+    assert told(again)["videos"][0]["saved_to"] == copy.saved_to == str(videos / "cat.mp4")
+    assert await files(videos) == ["cat.mp4"]
+
+
 async def test_a_video_that_is_told_in_the_answer_is_no_news(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
