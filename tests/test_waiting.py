@@ -433,6 +433,21 @@ async def test_a_video_that_is_told_in_the_answer_is_no_news(
     assert "Since" not in said(repeated)
 
 
+async def test_a_video_that_a_wait_brought_is_no_news_to_any_window(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 10
+    async with process(router, ledger) as client, process(router, ledger) as another:
+        await submit(client)
+        answer = await result(client)
+        await clock.sleep(1)
+        listed = await jobs(another, state="failed")
+
+    assert told(answer)["state"] == "succeeded"
+    assert "Since" not in said(answer)
+    assert "Since" not in said(listed)
+
+
 async def test_a_list_that_leaves_a_finished_video_out_tells_it_as_news(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
