@@ -204,6 +204,27 @@ async def test_every_window_is_told_that_the_router_cannot_be_reached(
     assert all("Last known state of job task-1: processing" in said(answer) for answer in answers)
 
 
+async def test_a_wait_is_answered_within_seconds_when_the_process_is_about_to_end(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    pending_posts = PendingPosts()
+    server = build_server(
+        Settings(api_key=KEY, database=ledger), transport=router.transport, clock=clock, pending_posts=pending_posts
+    )
+    async with Client(server) as client, anyio.create_task_group() as tasks:
+        await submit(client)
+
+        async def end() -> None:
+            await clock.sleep(10)
+            pending_posts.ending = True
+
+        tasks.start_soon(end)
+        answer = await result(client)
+
+    assert 10 <= clock.steady() <= 15
+    assert told(answer)["state"] == "processing"
+
+
 # The ledger
 
 
