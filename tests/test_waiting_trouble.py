@@ -204,6 +204,23 @@ async def test_every_window_is_told_that_the_router_cannot_be_reached(
     assert all("Last known state of job task-1: processing" in said(answer) for answer in answers)
 
 
+async def test_a_window_that_did_not_ask_by_itself_says_that_another_one_asked_in_vain(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.result = UNREACHABLE
+    async with process(router, ledger) as client, process(router, ledger) as another:
+        await submit(client)
+        await clock.sleep(2.25)
+        answer = await result(another, "task-1", wait_seconds=1)
+
+    assert router.polled("task-1") == [2]
+    assert answer.is_error
+    assert said(answer) == (
+        "api.myrouter.ai has not answered. Last known state of job task-1: queued, for 3 s. "
+        "The job is not affected: ask again."
+    )
+
+
 async def test_a_wait_is_answered_within_seconds_when_the_process_is_about_to_end(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
