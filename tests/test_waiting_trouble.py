@@ -221,6 +221,19 @@ async def test_a_window_that_did_not_ask_by_itself_says_that_another_one_asked_i
     )
 
 
+async def test_a_wait_that_ends_before_the_router_has_ever_answered_for_a_task_says_that_no_state_is_known(
+    router: FakeRouter, ledger: Path
+) -> None:
+    router.result, router.accepted["other"] = Reply(after=20), 0
+    async with process(router, ledger) as client:
+        answer = await result(client, "other", wait_seconds=5)
+
+    assert answer.is_error
+    assert said(answer) == (
+        "api.myrouter.ai has not answered. Last known state of job other: none. The job is not affected: ask again."
+    )
+
+
 async def test_a_wait_is_answered_within_seconds_when_the_process_is_about_to_end(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
