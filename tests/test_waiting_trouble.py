@@ -16,7 +16,7 @@ from mcp_types import CallToolResult
 from fake_router import UNREACHABLE, FakeRouter, Reply, files, process, refused, result, said, submit, told
 from marker import KEY
 from refvideo_mcp.app import build_server
-from refvideo_mcp.jobs import Clock, PendingPosts
+from refvideo_mcp.jobs import Clock, PendingPosts, collector
 from refvideo_mcp.ledger import Ledger, database
 from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
@@ -363,6 +363,24 @@ async def test_a_refusal_that_the_ledger_missed_is_not_forgotten(
     assert answer.is_error
     assert "ILLEGAL_PROMPT" in said(answer)
     assert clock.steady() < 45
+
+
+async def test_a_refusal_that_the_ledger_missed_is_not_forgotten_for_newer_jobs(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector, "REMEMBERED", 0)  # or it would take a thousand of them
+    router.submissions = [refused(400, "ILLEGAL_PROMPT", after=20)]
+    router.accepted["newer"] = 0
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(submit, client, idempotency_key=ORDER_KEY))
+        await clock.sleep(10)
+        with unwritable(ledger):
+            await clock.sleep(20)
+            await result(client, "newer", wait_seconds=0)
+            answer = await result(client, ORDER_KEY, wait_seconds=5)
+
+    assert answer.is_error
+    assert "ILLEGAL_PROMPT" in said(answer)
 
 
 async def test_an_end_that_the_ledger_missed_is_written_though_nobody_asks(
