@@ -234,6 +234,32 @@ async def test_a_wait_that_ends_before_the_router_has_ever_answered_for_a_task_s
     )
 
 
+async def test_the_router_gets_20_questions_at_once_and_the_others_have_their_turn(
+    clock: VirtualClock, ledger: Path
+) -> None:
+    begun: list[float] = []
+
+    class Counting(FakeRouter):
+        async def _look(self, request: httpx2.Request) -> httpx2.Response:
+            begun.append(clock.steady())
+            return await super()._look(request)
+
+    router = Counting(clock, result=Reply(after=3))
+    tasks_of_others = [f"other-{number}" for number in range(25)]
+    router.accepted = dict.fromkeys(tasks_of_others, 0)
+    answers: list[CallToolResult] = []
+
+    async def ask(client: Client, task_id: str) -> None:
+        answers.append(await result(client, task_id, wait_seconds=0))
+
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        for task_id in tasks_of_others:
+            tasks.start_soon(ask, client, task_id)
+
+    assert [begun.count(0), begun.count(3)] == [20, 5]
+    assert [told(answer)["state"] for answer in answers] == ["processing"] * 25
+
+
 async def test_a_wait_is_answered_within_seconds_when_the_process_is_about_to_end(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
