@@ -1,5 +1,7 @@
 """Waiting costs one poller however many wait, always ends, and never loses a job."""
 
+import sqlite3
+from contextlib import closing
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -446,6 +448,22 @@ async def test_a_video_that_a_wait_brought_is_no_news_to_any_window(
     assert told(answer)["state"] == "succeeded"
     assert "Since" not in said(answer)
     assert "Since" not in said(listed)
+
+
+async def test_a_video_is_no_news_in_the_answer_that_brings_it_though_the_ledger_cannot_note_that(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 10
+    async with process(router, ledger) as client:
+        await submit(client)
+        await clock.sleep(60)
+        with closing(sqlite3.connect(ledger)) as database:
+            refuse = "BEGIN SELECT RAISE(FAIL, 'no'); END"
+            database.execute(f"CREATE TRIGGER no_update BEFORE UPDATE OF delivered ON refvideo_jobs {refuse}")
+        answer = await result(client)
+
+    assert said(answer).startswith("Done: https://cdn.example/task-1.mp4")
+    assert "Since" not in said(answer)
 
 
 async def test_a_list_that_leaves_a_finished_video_out_tells_it_as_news(
