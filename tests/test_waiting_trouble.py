@@ -657,6 +657,28 @@ async def test_two_processes_save_each_video_once_however_long_the_queue(
     assert len(await files(videos)) == 5
 
 
+async def test_a_process_that_is_about_to_end_does_not_say_that_another_one_saves_the_video(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path
+) -> None:
+    router.takes, router.file_after = 5, 1000
+    pending_posts = PendingPosts()
+    settings = Settings(api_key=KEY, database=ledger, output_dir=videos)
+    server = build_server(settings, transport=router.transport, clock=clock, pending_posts=pending_posts)
+    async with Client(server) as client, anyio.create_task_group() as tasks:
+        await submit(client)
+
+        async def end() -> None:
+            await clock.sleep(20.5)
+            pending_posts.ending = True
+
+        tasks.start_soon(end)
+        answer = await result(client)
+
+    assert clock.steady() < 26
+    assert said(answer).startswith("Done: https://cdn.example/task-1.mp4")
+    assert "Another window" not in said(answer)
+
+
 # The clock
 
 

@@ -63,8 +63,8 @@ class Saver:
                     if mine:
                         self.note = HERE
                         again = await self._save()
-                if again is not None:
-                    return again
+                if again is not None or not self._is_wanted():  # as when this process is about to end
+                    return bool(again)
                 self.note = ELSEWHERE
                 await self._services.clock.sleep(LEDGER_POLL_SECONDS)
                 await self._row.reread()
