@@ -15,7 +15,7 @@ from mcp_types import CallToolResult
 
 from fake_router import UNREACHABLE, FakeRouter, Reply, files, process, refused, result, said, submit, told
 from marker import KEY
-from refvideo_mcp.app import build_server
+from refvideo_mcp.app import build_server, running
 from refvideo_mcp.jobs import Clock, PendingPosts, collector
 from refvideo_mcp.ledger import Ledger, database
 from refvideo_mcp.settings import Settings
@@ -655,6 +655,30 @@ async def test_two_processes_save_each_video_once_however_long_the_queue(
 
     assert sorted(fetched) == [f"/task-{n}.mp4" for n in range(1, 6)]
     assert len(await files(videos)) == 5
+
+
+async def test_a_video_that_another_process_saved_while_it_was_in_the_queue_is_not_saved_again(
+    clock: VirtualClock, ledger: Path, videos: Path
+) -> None:
+    class SlowVideos(FakeRouter):
+        async def _fetch(self, request: httpx2.Request) -> httpx2.Response:
+            self.file_after = 0 if request.url.path == "/task-4.mp4" else 100
+            return await super()._fetch(request)
+
+    router = SlowVideos(clock, takes=10)
+    async with process(router, ledger, output_dir=videos) as client:
+        for scene in range(3):
+            await submit(client, prompt=f"@1 in scene {scene}")
+        await clock.sleep(20)
+        await submit(client, prompt="@1 in the last scene")
+        await clock.sleep(25)
+        assert len(router.fetched_at) == 3
+        settings = Settings(api_key=KEY, database=ledger, output_dir=videos)
+        async with running(settings, transport=router.transport, clock=clock) as state:
+            await state.account.save("task-4")
+        await clock.sleep(150)
+
+    assert len(await files(videos)) == len(router.fetched_at) == 4
 
 
 async def test_a_process_that_is_about_to_end_does_not_say_that_another_one_saves_the_video(
