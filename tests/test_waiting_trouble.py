@@ -13,7 +13,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from fake_router import UNREACHABLE, FakeRouter, Reply, files, process, refused, result, said, submit, told
+from fake_router import UNREACHABLE, FakeRouter, Reply, files, jobs, process, refused, result, said, submit, told
 from marker import KEY
 from refvideo_mcp.app import build_server, running
 from refvideo_mcp.jobs import Clock, PendingPosts, collector
@@ -540,6 +540,17 @@ async def test_unfinished_jobs_are_followed_though_the_ledger_failed_at_the_star
         await clock.sleep(120)
 
     assert len(await files(videos)) == 1
+
+
+async def test_a_ledger_that_failed_many_times_is_asked_again_when_it_is_back(router: FakeRouter, ledger: Path) -> None:
+    async with process(router, ledger) as client:
+        await submit(client)
+        with out_of_order(ledger):
+            failed = [await jobs(client) for _ in range(6)]
+        listed = await jobs(client)
+
+    assert [answer.is_error for answer in failed] == [True] * 6
+    assert [job["task_id"] for job in told(listed)["jobs"]] == ["task-1"]
 
 
 async def test_a_key_that_cannot_be_looked_up_is_not_denied(
