@@ -16,7 +16,7 @@ from mcp_types import CallToolResult
 from fake_router import UNREACHABLE, FakeRouter, Reply, files, jobs, process, refused, result, said, submit, told
 from marker import KEY
 from refvideo_mcp.app import build_server, running
-from refvideo_mcp.jobs import Clock, PendingPosts, collector
+from refvideo_mcp.jobs import Clock, PendingPosts, collector, services
 from refvideo_mcp.ledger import Ledger, database
 from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
@@ -540,6 +540,40 @@ async def test_unfinished_jobs_are_followed_though_the_ledger_failed_at_the_star
         await clock.sleep(120)
 
     assert len(await files(videos)) == 1
+
+
+async def test_many_answers_that_a_locked_ledger_cannot_note_hold_up_no_call(
+    clock: VirtualClock,
+    router: FakeRouter,
+    ledger: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(services, "TURN_SECONDS", 0.2)  # real seconds: the ledger is outside of our clock
+    router.takes = 1
+    task_ids = [f"task-{number}" for number in range(1, 7)]
+    answers: list[CallToolResult] = []
+
+    async def ask(client: Client, task_id: str) -> None:
+        answers.append(await result(client, task_id))
+
+    async with process(router, ledger) as client:
+        for task_id in task_ids:
+            await submit(client, f"@1 in {task_id}")
+        await clock.sleep(10)
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as other_program:
+            other_program.execute("BEGIN IMMEDIATE")
+            async with anyio.create_task_group() as tasks:
+                for task_id in task_ids:
+                    tasks.start_soon(ask, client, task_id)
+            listed = await jobs(client)
+            noted = caplog.text.count("not written down")
+            other_program.execute("ROLLBACK")
+
+    assert [told(answer)["state"] for answer in answers] == ["succeeded"] * 6
+    assert len(told(listed)["jobs"]) == 6
+    assert noted >= 2, "no more than four wait for the ledger"
+    assert "broke off" not in caplog.text
 
 
 async def test_a_ledger_that_failed_many_times_is_asked_again_when_it_is_back(router: FakeRouter, ledger: Path) -> None:
