@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from mcp import Client, MCPError
@@ -107,6 +108,20 @@ async def test_a_task_is_not_completed_while_its_file_is_about_to_be_there(tmp_p
         finished = await client.call_tool(GENERATE, ORDER)
     assert said(finished).startswith("Done: the video is saved at")
     assert "its host answered 403" in takes_tasks.seen[-2]["statusMessage"]
+
+
+async def test_a_file_that_came_late_and_was_deleted_is_fetched_again_for_its_task(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    router = FakeRouter(clock, takes=5, file_statuses=[403])
+    takes_tasks = TakesTasks(clock.sleep)
+    client = process(router, tmp_path / "ledger.db", extensions=[takes_tasks], output_dir=tmp_path / "videos")
+    async with clock.passing(), client:
+        finished = await client.call_tool(GENERATE, ORDER)
+        file = anyio.Path(told(finished)["videos"][0]["saved_to"])
+        await clock.sleep(1)
+        await file.unlink()
+        await ask(client, "tasks/get", "task-1")
+        assert await file.exists()
 
 
 async def test_a_task_whose_file_may_never_come_is_completed_with_its_link(tmp_path: Path) -> None:
