@@ -549,7 +549,7 @@ async def test_many_answers_that_a_locked_ledger_cannot_note_hold_up_no_call(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(services, "TURN_SECONDS", 0.2)  # real seconds: the ledger is outside of our clock
+    monkeypatch.setattr(services, "TURN_SECONDS", 0.5)  # real seconds: the ledger is outside of our clock
     router.takes = 1
     task_ids = [f"task-{number}" for number in range(1, 7)]
     answers: list[CallToolResult] = []
@@ -574,6 +574,26 @@ async def test_many_answers_that_a_locked_ledger_cannot_note_hold_up_no_call(
     assert len(told(listed)["jobs"]) == 6
     assert noted >= 2, "no more than four wait for the ledger"
     assert "broke off" not in caplog.text
+
+
+async def test_a_list_does_not_queue_behind_what_a_locked_ledger_is_to_learn(
+    router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "TURN_SECONDS", 0.5)  # as above
+    router.accepted = {f"other-{number}": 0 for number in range(6)}
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        await jobs(client)
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as other_program:
+            other_program.execute("BEGIN IMMEDIATE")
+            for task_id in router.tasks:
+                tasks.start_soon(partial(result, client, task_id, wait_seconds=0))
+            with anyio.fail_after(5):
+                while len(router.polls) < 6:  # noqa: ASYNC110  # the router does not tell us
+                    await anyio.sleep(0.01)
+            listed = await jobs(client)
+            other_program.execute("ROLLBACK")
+
+    assert not listed.is_error
 
 
 async def test_a_ledger_that_failed_many_times_is_asked_again_when_it_is_back(router: FakeRouter, ledger: Path) -> None:
