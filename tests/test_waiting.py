@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult
@@ -373,6 +374,34 @@ async def test_a_failed_job_has_no_video_to_save(clock: VirtualClock, router: Fa
     async with running(settings, transport=router.transport, clock=clock) as state:
         with pytest.raises(JobFailed, match='Job task-1 failed: "INTERNAL"'):
             await state.account.save("task-1")
+
+
+async def test_a_copy_whose_caller_gives_up_as_it_gets_its_name_is_in_the_ledger(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or there would be a file that nobody knows of."""
+    router.takes = 1
+    async with process(router, ledger) as client:
+        await submit(client)
+        await clock.sleep(5)
+    scope, replace = anyio.CancelScope(), Path.replace
+
+    def interrupted(path: Path, target: Path) -> Path:
+        published = replace(path, target)
+        if published.suffix == ".mp4":
+            anyio.from_thread.run_sync(scope.cancel)
+        return published
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    settings = Settings(api_key=KEY, database=ledger, output_dir=videos)
+    async with running(settings, transport=router.transport, clock=clock) as state:
+        with scope:
+            await state.account.save("task-1")
+        (job,) = await state.account.newest(1)
+
+    (name,) = await files(videos)
+    assert scope.cancel_called
+    assert job.saved_to == str(videos / name)
 
 
 async def test_a_finished_job_is_not_asked_for_again_while_its_file_is_there(
