@@ -576,6 +576,19 @@ async def test_many_answers_that_a_locked_ledger_cannot_note_hold_up_no_call(
     assert "broke off" not in caplog.text
 
 
+async def test_a_process_that_is_cancelled_closes_its_ledger(
+    clock: VirtualClock, router: FakeRouter, tmp_path: Path
+) -> None:
+    """Or SQLite leaves its working files behind."""
+    settings = Settings(api_key=KEY, database=tmp_path / "state" / "ledger.db")
+    with anyio.CancelScope() as scope:
+        async with running(settings, transport=router.transport, clock=clock) as state:
+            await state.account.newest(1)
+            scope.cancel()
+
+    assert await files(tmp_path / "state") == ["ledger.db"]
+
+
 async def test_a_list_does_not_queue_behind_what_a_locked_ledger_is_to_learn(
     router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
