@@ -576,6 +576,21 @@ async def test_many_answers_that_a_locked_ledger_cannot_note_hold_up_no_call(
     assert "broke off" not in caplog.text
 
 
+@pytest.mark.parametrize(("after", "recorded"), [(25, "task-1"), (35, None)])
+async def test_a_process_that_ends_waits_30_seconds_at_most_for_the_answer_to_its_post(
+    clock: VirtualClock, router: FakeRouter, ledger: Path, after: float, recorded: str | None
+) -> None:
+    router.submissions = [Reply(after=after)]
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(submit, client)
+        while not router.posts:  # noqa: ASYNC110  # the router does not tell us
+            await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
+
+    assert [task_id for _, task_id in rows(ledger)] == [recorded]
+    assert clock.steady() == pytest.approx(min(after, 30), abs=1)
+
+
 async def test_a_process_that_is_cancelled_closes_its_ledger(
     clock: VirtualClock, router: FakeRouter, tmp_path: Path
 ) -> None:

@@ -156,10 +156,10 @@ class Services:
                     yield Background(tasks)
                 finally:
                     try:
-                        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                        with anyio.CancelScope(shield=True):
                             done = anyio.Event()
                             self.pending_posts.when_done(done.set)
-                            await done.wait()
+                            await self.clock.wait(done, CLOSE_SECONDS)
                     finally:  # a second Ctrl-C knows no shield
                         tasks.cancel_scope.cancel()
         finally:
