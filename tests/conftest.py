@@ -6,7 +6,7 @@ And what most tests of jobs begin with: a clock, a router that lives by it, and 
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,14 @@ from marker import KEY
 from reporting import pytest_make_collect_report, pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
 from virtual_time import VirtualClock
 
+MORE_WORKERS_THAN_CORES = 2
 OURS_AND_BELOW = ("refvideo_mcp", "mcp", "httpx2", "httpcore2")
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Most tests wait, for another process, a socket or the time."""
+    return (yield) + MORE_WORKERS_THAN_CORES
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ class HostileRouter:
         return httpx2.Response(status, content=json.dumps(answer))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     ends=st.sampled_from(["status", "failed", "video", "post400", "post500", "post200", "get403", "get404", "get500"]),
     words=st.lists(hostile, min_size=4, max_size=4),
