@@ -158,6 +158,19 @@ async def result(client: Client, task_id: str = "task-1", **arguments: Any) -> C
     return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
 
 
+async def at_once(calls: int, client: Client) -> list[CallToolResult]:
+    """The answers to identical calls that begin together."""
+    answers: list[CallToolResult] = []
+
+    async def call() -> None:
+        answers.append(await submit(client))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(calls):
+            tasks.start_soon(call)
+    return answers
+
+
 async def jobs(client: Client, **arguments: Any) -> CallToolResult:
     return await client.call_tool("list_reference_videos", arguments)
 
