@@ -158,9 +158,13 @@ async def test_the_bundle_starts_as_its_manifest_says_and_simulates_until_a_key_
     async with Client(StdioServerParameters(command=uv, args=arguments, env=env, cwd=tmp_path)) as client:
         tools = await client.list_tools()
         listed = await client.call_tool("list_reference_videos", {})
+        picture = str(ROOT / "docs" / "images" / "demo.jpg")
+        order = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": [picture]}]}
+        ordered = await client.call_tool("generate_reference_video", order)
     assert [tool.name for tool in tools.tools] == [tool["name"] for tool in manifest["tools"]]
     assert not listed.is_error
     assert listed.content[0].model_dump()["text"].startswith("[sandbox]")
+    assert str(bundle) not in ordered.content[0].model_dump()["text"]  # the user's pictures do not belong in there
 
 
 @pytest.mark.parametrize("marketplace", [".claude-plugin/marketplace.json", ".agents/plugins/marketplace.json"])
