@@ -107,3 +107,12 @@ def test_no_arrow_points_up_in_the_drawing_of_the_rooms() -> None:
     assert set().union(*floors) <= ROOMS.keys()
     up = [ROOMS[room] & set().union(*floors[:number]) for number, floor in enumerate(floors) for room in floor]
     assert not any(up)
+
+
+def test_the_changelog_is_in_the_form_of_keep_a_changelog() -> None:
+    first, *rest = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    released = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d", heading) for heading in rest]
+    assert first == "[Unreleased]"
+    assert None not in released
+    kinds = re.findall(r"^### (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
