@@ -3,6 +3,7 @@
 And what most tests of jobs begin with: a clock, a router that lives by it, and where the ledger and the videos go.
 """
 
+import gc
 import logging
 import subprocess
 import sys
@@ -26,6 +27,11 @@ OURS_AND_BELOW = ("refvideo_mcp", "mcp", "httpx2", "httpcore2")
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """Most tests wait, for another process, a socket or the time."""
     return (yield) + MORE_WORKERS_THAN_CORES
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not go through it at every turn."""
+    gc.freeze()
 
 
 @pytest.fixture
