@@ -13,6 +13,7 @@ import anyio
 import av
 import httpx2
 import pytest
+import stamina
 from mcp import Client
 
 from a_place import SHORT, Place
@@ -268,8 +269,9 @@ def test_save_is_enough_for_a_job_that_nobody_waited_for(place: Place) -> None:
 def test_a_download_that_is_tried_again_shows_nothing_of_the_library_that_does_it(place: Place) -> None:
     place.generate("@hero waves [rehearse:cut-link]", "--no-wait")
     task_id = place.newest()["task_id"]
-    while (found := place.run("save", task_id)).returncode == 2:
-        assert "there is no video yet" in found.stderr
+    with stamina.set_testing(True, attempts=100, cap=True):  # as often, but without its pauses
+        while (found := place.run("save", task_id)).returncode == 2:
+            assert "there is no video yet" in found.stderr
     assert (found.returncode, found.stdout) == (1, "")
     assert "the connection broke again and again" in found.stderr
     assert "stamina" not in found.stderr
