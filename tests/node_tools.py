@@ -1,11 +1,9 @@
 """Node of its PyPI wheel, and the npm packages of `node/package.json`, installed once outside the repository."""
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from command_line import environment
-from programs import CACHE
+from programs import installed
 
 __all__ = ["conformance", "inspector", "node", "node_modules", "package", "script", "version"]
 
@@ -78,31 +76,15 @@ def _wheel() -> Path:
 
 @cache
 def _installed() -> Path:
-    lock = (HERE / "package-lock.json").read_bytes()
-    folder = CACHE / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Installed beside its place and moved there whole: another run may be doing the same, or this one may be killed.
-    with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as temporary:
-        made = Path(temporary) / "made"
-        made.mkdir()
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, made)
-        libraries = _wheel() / ("node_modules" if os.name == "nt" else "lib/node_modules")
-        npm = [
-            node(),
-            str(libraries / "npm" / "bin" / "npm-cli.js"),
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-        ]
-        result = subprocess.run(npm, cwd=made, capture_output=True, text=True, check=False, timeout=1200)
-        if result.returncode:
-            pytest.skip(f"npm could not install the packages of {HERE.name}: {result.stderr[-500:]}")
-        try:
-            made.rename(folder)
-        except OSError:
-            assert folder.is_dir()  # the other one was faster
-    return folder
+    return installed("node", (HERE / "package-lock.json").read_bytes(), by=_npm_ci)
+
+
+def _npm_ci(folder: Path) -> None:
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / name, folder)
+    libraries = _wheel() / ("node_modules" if os.name == "nt" else "lib/node_modules")
+    npm = [node(), str(libraries / "npm" / "bin" / "npm-cli.js")]
+    command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=1200)
+    if result.returncode:
+        pytest.skip(f"npm could not install the packages of {HERE.name}: {result.stderr[-500:]}")

@@ -4,10 +4,8 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,10 +13,12 @@ import pytest
 from client_place import ClientPlace
 from client_table import STDIO, rows, written
 from command_line import COMMAND, environment
-from programs import CACHE
+from programs import installed
 from scripted_model import ScriptedModel
 
 HERE = Path(__file__).parent / "frameworks"
+REQUIREMENTS = HERE / "requirements.txt"
+PROGRAM = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
 HEADING = "Agent frameworks"
 FRAMEWORKS = {
     "langchain-mcp-adapters": "langchain_job.py",
@@ -30,32 +30,22 @@ TOOLS = ["generate_reference_video", "get_task_result", "list_reference_videos"]
 
 @cache
 def python() -> str:
-    """Python in an environment of their own, made once outside the repository: they want an older `mcp`."""
-    requirements = HERE / "requirements.txt"
-    of = sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    folder = CACHE / f"frameworks-{of}"
-    program = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Made beside its place and moved there whole: another run may be doing the same, or this one may be killed.
-        with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as temporary:
-            made = Path(temporary) / "made"
-            subprocess.run([sys.executable, "-m", "venv", made], check=True, timeout=120)
-            pip = [str(made / program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            result = subprocess.run(
-                [*pip, "-r", str(requirements)], capture_output=True, text=True, check=False, timeout=600
-            )
-            if result.returncode:
-                pytest.skip(f"pip could not install the frameworks: {result.stderr[-500:]}")
-            try:
-                made.rename(folder)
-            except OSError:
-                assert folder.is_dir()  # the other one was faster
-    return str(folder / program)
+    """Python in an environment of their own: they want an older `mcp`."""
+    folder = installed("frameworks", REQUIREMENTS.read_bytes() + sys.version.encode(), by=install)
+    return str(folder / PROGRAM)
+
+
+def install(folder: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=120)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(folder / PROGRAM)]
+    command = [*pip, "install", "--quiet", "--no-compile", "-r", str(REQUIREMENTS)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    if result.returncode:
+        pytest.skip(f"pip could not install the frameworks: {result.stderr[-500:]}")
 
 
 def version(framework: str) -> str:
-    wanted = re.search(rf"^{framework}\S*==(\S+)$", (HERE / "requirements.txt").read_text(), re.MULTILINE)
+    wanted = re.search(rf"^{framework}\S*==(\S+)$", REQUIREMENTS.read_text(), re.MULTILINE)
     assert wanted
     return wanted[1]
 
