@@ -450,6 +450,45 @@ async def test_a_copy_that_was_made_elsewhere_in_place_of_a_deleted_file_is_told
     assert await files(videos) == ["cat.mp4"]
 
 
+async def test_a_finished_job_is_told_from_memory_for_two_seconds(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """Whoever asks again and again costs the ledger nothing; what other processes wrote shows two seconds later."""
+    router.takes = 10
+
+    def places(answer: CallToolResult) -> list[str | None]:
+        return [video.get("saved_to") for video in told(answer)["videos"]]
+
+    async with process(router, ledger) as client:
+        await submit(client)
+        await result(client)
+        await clock.sleep(1)  # until it is written down that the agent knows
+        await result(client)
+        with closing(sqlite3.connect(ledger)) as other, other:
+            other.execute("UPDATE refvideo_jobs SET saved_to = '/elsewhere.mp4'")
+        await clock.sleep(1.9)
+        soon = await result(client)
+        await clock.sleep(0.2)
+        later = await result(client)
+
+    assert (places(soon), places(later)) == ([None], ["/elsewhere.mp4"])
+
+
+async def test_what_another_process_finished_is_told_two_seconds_later_at_most(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 1
+    async with process(router, ledger) as client, process(router, ledger) as other:
+        await submit(other)
+        await clock.sleep(0.5)
+        news = [await jobs(client, state="failed")]
+        for seconds in (1.9, 0.2):
+            await clock.sleep(seconds)
+            news.append(await jobs(client, state="failed"))
+
+    assert ["1 more video finished: task-1." in said(answer) for answer in news] == [False, False, True]
+
+
 async def test_a_video_that_is_told_in_the_answer_is_no_news(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:

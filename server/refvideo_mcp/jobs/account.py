@@ -1,5 +1,6 @@
 """One account: its jobs, bought, waited for, listed and collected. Cheap: a process may have hundreds."""
 
+import math
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -122,7 +123,7 @@ class Account:
         job = heard(row, job, looked=looked(), link_is_dead=follower.link_is_dead, now=self._clock.now())
         if follower.saver.note and not (job.saved_to or job.not_saved):
             job = replace(job, not_saved=follower.saver.note)
-        if tell:  # beside the answer, which must not wait for a busy ledger
+        if tell and row.is_news(job):  # beside the answer, which must not wait for a busy ledger
             caller = Caller(started)
             self._calls.answer(job, caller)
             self._background.start_soon(self._calls.told, row, job, caller)
@@ -163,7 +164,14 @@ class Account:
         return [job.at(now) for job in found]
 
     async def news(self) -> list[Job]:
-        """Videos finished since anyone last looked, each reported once; none while the ledger cannot tell."""
+        """Videos finished since anyone last looked, each reported once; none while the ledger cannot tell.
+
+        What other processes finished is looked up every two seconds at most.
+        """
+        now, news_read = self._clock.steady(), self._services.news_read
+        if now - news_read.get(self.name, -math.inf) < FRESH_SECONDS:
+            return []
+        news_read[self.name] = now
         watched = self._followers.under_way() | self._calls.concerned
         try:
             found = await self._services.ask_briefly(self._services.ledger.untold, self.name, watched)
@@ -184,6 +192,8 @@ class Account:
 
     async def _found(self, handle: str) -> tuple[Follower, LedgerError | None]:
         """The follower of a job, and why the ledger could not be asked for it."""
+        if settled := self._followers.settled(handle, self._clock.steady() - FRESH_SECONDS):
+            return settled, None
         known, unread = await self._known(handle)
         if known is not None:
             return self._followers.of(known.at(self._clock.now())), None

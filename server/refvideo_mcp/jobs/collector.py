@@ -57,6 +57,14 @@ class Followers:
     def named(self, handle: str) -> Follower | None:
         return next((f for f in self._by_id.values() if handle in (f.job.task_id, f.job.key)), None)
 
+    def settled(self, handle: str, since: float) -> Follower | None:
+        """The follower of a finished job that needs nothing more, as the ledger had it after `since` (steady time)."""
+        follower = self.named(handle)
+        if follower is None or not (follower.over and follower.settled) or follower.row.is_behind:
+            return None
+        is_finished = follower.job.state in ("succeeded", "failed")  # others may be released at any moment
+        return follower if is_finished and follower.row.read_at > since and not follower.link_is_dead else None
+
     async def that_can_tell(self, handle: str) -> Follower | None:
         """The follower of a job that is under way, or of one that has done what it could, and links live."""
         follower = self.named(handle)

@@ -42,6 +42,7 @@ class Follower:
     def __init__(self, row: JobRow, services: Services):
         self.row = row
         self.over = False
+        self.settled = False  # nothing was left to do when it began
         self.waiting = 0
         self.pause = LOOKS.first  # between the last look and the next
         self.save_pause = SAVES.first  # between two tries to save the video
@@ -105,7 +106,8 @@ class Follower:
             # The ten minutes in which nothing identical is sent count from when somebody first saw the doubt.
             now = self._clock.now()
             await self.row.change(lambda job: job.at(now))
-        if not await is_done(self.job, self._services):
+        self.settled = self.row.known and await is_done(self.job, self._services)
+        if not self.settled:
             await self._finish()
 
     async def _broke_off(self) -> None:

@@ -1,6 +1,7 @@
 """One job as this process knows it, and its row in the ledger, which may fail for a while."""
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -34,6 +35,7 @@ class JobRow:
         self.changed = anyio.Event()
         self.posting = False
         self.last_error: RefvideoError | None = None
+        self.read_at = -math.inf  # steady time
         self._services = services
         self._clock = services.clock
         self._changing = anyio.Lock()
@@ -79,6 +81,8 @@ class JobRow:
 
         def dated(job: Job) -> Job:
             changed = change(job)
+            if changed.state == "succeeded" and not changed.told:
+                self._services.news_read.pop(changed.account, None)
             return replace(changed, changed_at=now) if changed.state != job.state else changed
 
         async with self._changing:  # or an older state could overtake a newer one
@@ -110,9 +114,13 @@ class JobRow:
         """Remember that a caller knows the job's id or key."""
         await self.change(lambda job: replace(job, delivered=True), news=False)
 
+    def is_news(self, answer: Job) -> bool:
+        """Whether whoever gets `answer` learns what no caller was told so far."""
+        return not self.job.delivered or (answer.ended and not self.job.told)
+
     async def answered(self, answer: Job) -> None:
         """Remember that a caller knows the job by now, and how it ended, if it had when `answer` was given."""
-        if not self.job.delivered or (answer.ended and not self.job.told):
+        if self.is_news(answer):
             await self.change(lambda job: replace(job, delivered=True, told=job.told or answer.ended), news=False)
 
     def _log_missing(self, error: LedgerError) -> None:
@@ -129,6 +137,7 @@ class JobRow:
 
     def read(self, row: Job) -> None:
         """Take over the row, as it was just read."""
+        self.read_at = self._clock.steady()
         self.job = reduce(lambda job, change: change(job), self._missed, row).at(self._clock.now())
 
     async def reread(self) -> None:

@@ -127,7 +127,8 @@ class Services:
     """Built once. An account with a router of its own gets a copy: the limits stay shared.
 
     `hands_out_files`: callers can open what is saved here; False over HTTP, where only links reach them.
-    `forgets`: router and ledger are this process's own, and end with it.
+    `forgets`: router and ledger are this process's own, and end with it. `news_read`: when those of an account were
+    last read, in steady seconds; not since one of its jobs has succeeded here.
     """
 
     router: Router
@@ -139,6 +140,7 @@ class Services:
     pending_posts: PendingPosts
     hands_out_files: bool = True
     forgets: bool = False
+    news_read: dict[str, float] = field(default_factory=dict)
     requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
     downloads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_DOWNLOADS))
     _ledger_readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LEDGER_THREADS))

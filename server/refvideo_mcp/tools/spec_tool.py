@@ -110,7 +110,12 @@ def spec_tool(
             spec, (_, answer) = types["call"], get_args(types["return"])
             meta = {"ui": ui} if ui else None
             tool = Tool.from_function(
-                function, description=description, title=title, annotations=annotations, meta=meta
+                function,
+                description=description,
+                title=title,
+                annotations=annotations,
+                meta=meta,
+                structured_output=False,  # or each answer, which its own model has just made, would be checked again
             )
             fields = {name: getattr(tool, name) for name in Tool.model_fields}  # `model_dump` leaves the function out
             fields["fn"] = _after_questions(function)
