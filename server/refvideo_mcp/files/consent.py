@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from refvideo_mcp.errors import InvalidCall, Refused
-from refvideo_mcp.files.path_syntax import kind_of
+from refvideo_mcp.files.path_syntax import is_link, kind_of
 from refvideo_mcp.files.policy import Policy, is_broad, real, working_folder
 from refvideo_mcp.files.resolve import FolderNotAllowed, destination, find
 from refvideo_mcp.schemas import ReferenceVideoRequest
@@ -113,7 +113,10 @@ class Consent:
 
     async def pictures_to_ask_about(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> list[Path]:
         """Folders whose pictures the call needs and that the user has not allowed, each once. No file is opened."""
-        return await self._in_thread(lambda: self._to_ask_about(request, roots)) if self.local else []
+        images = [image for subject in request.subjects for image in subject.images]
+        if not self.local or all(is_link(unwrapped(image)) for image in images):
+            return []
+        return await self._in_thread(lambda: self._to_ask_about(request, roots))
 
     async def allow_pictures(self, folders: Sequence[Path]) -> None:
         for folder in folders:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from refvideo_mcp.errors import InvalidCall, ask_user_for, clean
 from refvideo_mcp.schemas.coercion import unwrapped
 
-__all__ = ["NoPath", "in_the_chat", "is_device", "is_reserved", "kind_of", "parse_path", "scheme_of"]
+__all__ = ["NoPath", "in_the_chat", "is_device", "is_link", "is_reserved", "kind_of", "parse_path", "scheme_of"]
 
 # Where chats keep what was pasted into them; of no use outside.
 _CHAT = ("sandbox", "attachment", "blob", "cid", "file-service")
@@ -49,6 +49,11 @@ def kind_of(source: str) -> Literal["url", "data URI", "path"]:
         f"Pictures cannot be read from {clean(scheme, 20)}: addresses.",
         "Use a local path, an https URL or a data URI. Nothing was sent.",
     )
+
+
+def is_link(source: str) -> bool:
+    """Whether it is plainly a link: no file has to be looked for."""
+    return source.startswith(("https://", "http://"))
 
 
 def scheme_of(text: str) -> str:

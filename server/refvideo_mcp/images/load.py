@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from refvideo_mcp.errors import InvalidCall, Refused, clean
-from refvideo_mcp.files import Consent, LocalFile, find, kind_of, read
+from refvideo_mcp.files import Consent, LocalFile, find, is_link, kind_of, read
 from refvideo_mcp.images.bucket import Bucket
 from refvideo_mcp.images.data_uri import parse_data_uri
 from refvideo_mcp.images.fit_body import BODY_BYTES, fit_body
@@ -78,6 +78,10 @@ class Images:
         Raises:
             Refused: a picture cannot be sent. FolderNotAllowed: only because of its folder; the user may allow it.
         """
+        if all(is_link(unwrapped(image)) for image, _ in _images(request)):  # nothing here takes any time
+            self._found(request, ())
+            _fitted(request, {}, in_body=True)
+            return LoadedRequest(_with_images(request, unwrapped), {}, (), ())
         found = await self._in_thread(partial(self._found, request, tuple(roots)))
         pictures = await self._ready(found)
         request = _with_images(request, lambda image: image if image in found else unwrapped(image))
@@ -88,7 +92,7 @@ class Images:
 
     def _found(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> dict[str, LocalFile | _DataUri]:
         """What each image of the request means, by its text; links are checked and left out."""
-        policy = self.consent.reading.policy(roots)
+        policy = cache(partial(self.consent.reading.policy, roots))  # dozens of questions to the disk, for paths only
         found: dict[str, LocalFile | _DataUri] = {}
         for image, where in _images(request):
             source = unwrapped(image)
@@ -103,7 +107,7 @@ class Images:
                         "use an https URL or a data URI, or run refvideo-mcp as a stdio server where the picture is."
                     )
                 case "path":
-                    found.setdefault(image, find(source, where, policy))
+                    found.setdefault(image, find(source, where, policy()))
         return found
 
     async def _ready(self, found: dict[str, LocalFile | _DataUri]) -> dict[str, Picture]:

@@ -30,8 +30,8 @@ class Collector(Protocol):
     async def write_down(self, job: Job) -> None:
         """Put a job that is followed here into the ledger, should that be another by now."""
 
-    async def collect(self) -> bool:
-        """Follow every unfinished job of the account, whoever submitted it; False: the ledger failed."""
+    async def collect_soon(self) -> None:
+        """Follow every unfinished job of the account, whoever submitted it."""
 
 
 class Followers:
@@ -43,6 +43,7 @@ class Followers:
         self._background = background
         self._account = account
         self._by_id: dict[str, Follower] = {}
+        self._is_collecting_soon = False
 
     def row_of(self, job: Job) -> JobRow:
         return self.of(job).row
@@ -82,8 +83,16 @@ class Followers:
         follower = self._by_id.get(job.id)
         return follower if follower is not None and not follower.over else self._follow(job, known=known)
 
+    async def collect_soon(self) -> None:
+        """Once for all that is bought within seconds: it would hold up the next call."""
+        if not self._is_collecting_soon:
+            self._is_collecting_soon = True
+            await self._clock.sleep(COLLECT_AFTER_SECONDS)
+            self._is_collecting_soon = False
+            await self.collect()
+
     async def collect(self) -> bool:
-        """Newest first, so that what somebody may wait for has its turn soon."""
+        """Newest first, so that what somebody may wait for has its turn soon; False: the ledger failed."""
         services, since = self._services, self._clock.now() - COLLECT_SECONDS
         try:
             unfinished = await services.ask(services.ledger.unfinished, self._account, since)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,8 +49,9 @@ async def prepare(
     """
     destination = await services.consent.destination(save_to, roots) if save_to else None
     loaded = await services.images.load(request, roots)
+    make = partial(draft_of, account, loaded, key, str(destination) if destination else None)
     # Hashing 20 MB would hold up a ping.
-    draft = await anyio.to_thread.run_sync(draft_of, account, loaded, key, str(destination) if destination else None)
+    draft = await anyio.to_thread.run_sync(make) if loaded.pictures else make()
     return Prepared(loaded, draft)
 
 

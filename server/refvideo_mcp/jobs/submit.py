@@ -137,8 +137,9 @@ class Submitter:
         joined, is_told = job.id != draft.id, False
         try:
             if not joined:
-                self._background.start_soon(self._remember_references, job.id, prepared.loaded)
-                self._background.start_soon(self._collector.collect)
+                if prepared.loaded.pictures:
+                    self._background.start_soon(self._remember_references, job.id, prepared.loaded)
+                self._background.start_soon(self._collector.collect_soon)
             await row.until(lambda: row.job.state != "submitting", caller.begun + ANSWER_SECONDS)
             answer = bought(row, self._host)
             left = seconds_left(used, self._limits)
@@ -241,8 +242,9 @@ class Submitter:
         if bucket is not None and loaded.pictures:
             uploads = bucket.links(loaded.pictures)
             links = await self._in_time(caller, uploads, f"Uploading the pictures to {bucket.name}")
-        # In a thread: 20 MB of base64 would hold up a ping.
-        return await self._row(prepared.draft, caller, on_opened, await anyio.to_thread.run_sync(loaded.body, links))
+        # 20 MB of base64 would hold up a ping.
+        body = await anyio.to_thread.run_sync(loaded.body, links) if loaded.pictures else loaded.body()
+        return await self._row(prepared.draft, caller, on_opened, body)
 
     async def _in_time(self, caller: Caller, work: Awaitable[Done], what: str) -> Done:
         """What `work` brings, within the time of a call.
