@@ -29,6 +29,7 @@ SUBMIT_PATH = "/v3/async/vidu-q2-reference2video"
 RESULT_PATH = "/v3/async/task-result"
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 LONGEST_PAUSE_SECONDS = 3600.0
+PIECE_BYTES = 2**19
 # Longer than the longest pause between two questions about a job, shorter than any router waits for the next.
 KEEP_ALIVE_SECONDS = 15.0
 SETTINGS = ask_user("check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE")
@@ -254,7 +255,8 @@ class _Content:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.has_left = True
-        yield self.bytes
+        for place in range(0, len(self.bytes), PIECE_BYTES):  # others have their turn in between
+            yield self.bytes[place : place + PIECE_BYTES]
 
 
 class _NoClient(Exception):
