@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -107,8 +107,8 @@ class Ledger:
         try:
             with self._transaction(draft.account, within=within) as connection:
                 day, lapsed = self._day(connection, draft, now, also)
-                for job in lapsed:  # seen uncertain for the first time: that stays, though the call be refused
-                    connection.execute(jobs.update().where(jobs.c.id == job.id).values(_values(job)))
+                for before, job in lapsed:  # seen uncertain for the first time: that stays, though the call be refused
+                    _write(connection, before, job)
                 chosen: Job | Draft | Refused
                 try:
                     chosen = decide(day)
@@ -117,7 +117,7 @@ class Ledger:
                 if isinstance(chosen, Draft):
                     taken = {f.name: getattr(chosen, f.name) for f in fields(Draft)}
                     chosen = new = Job(**taken, opened_at=now, changed_at=now, submit_deadline=submit_deadline)
-                    connection.execute(jobs.insert().values(_values(new)))
+                    connection.execute(jobs.insert(), _values(new))
         except BaseException:
             if new is not None:
                 self._unsent[new.id] = new.account
@@ -148,7 +148,7 @@ class Ledger:
             for known in self._select(connection, jobs.c.task_id == job.task_id):
                 if known.account == job.account:
                     return known
-            connection.execute(jobs.insert().values(_values(job)))
+            connection.execute(jobs.insert(), _values(job))
             return job
 
     def update(
@@ -168,11 +168,10 @@ class Ledger:
                 if lost is None:
                     return None
                 job = change(lost)
-                connection.execute(jobs.insert().values(_values(job)))
+                connection.execute(jobs.insert(), _values(job))
                 return job
             job = change(found[0])
-            if job != found[0]:
-                connection.execute(jobs.update().where(jobs.c.id == job_id).values(_values(job)))
+            _write(connection, found[0], job)
             return job
 
     def release(self, job_id: str) -> None:
@@ -303,8 +302,10 @@ class Ledger:
             done = connection.execute(jobs.delete().where(jobs.c.opened_at < before, ended))
             return done.rowcount
 
-    def _day(self, connection: "Connection", draft: Draft, now: float, also: Collection[str]) -> tuple[Day, list[Job]]:
-        """The day of a draft's account, and those of its jobs whose answer is seen to be overdue."""
+    def _day(
+        self, connection: "Connection", draft: Draft, now: float, also: Collection[str]
+    ) -> tuple[Day, list[tuple[Job, Job]]]:
+        """The day of a draft's account, and those of its jobs whose answer is seen to be overdue: before, and now."""
         from sqlalchemy import func, select, union_all
 
         from refvideo_mcp.ledger.schema import jobs
@@ -335,7 +336,7 @@ class Ledger:
 
         seconds = connection.execute(select(func.coalesce(func.sum(jobs.c.seconds), 0)).where(*counted)).scalar_one()
         seconds += sum(seconds for _, seconds in spent_before)
-        lapsed = [job for before, job in zip(found, known, strict=True) if job is not before]
+        lapsed = [(before, job) for before, job in zip(found, known, strict=True) if job is not before]
         return Day(known, int(seconds), spent, includes), lapsed
 
     def _select(
@@ -364,8 +365,7 @@ class Ledger:
             is_settled = database.is_settled(account, connection)  # asked first: a row may appear until then
             found = self._select(connection, jobs.c.id == job_id, jobs.c.state == "submitting", lock=True)
             for job in found:
-                rejected = _values(replace(job, state="rejected", reason=UNSENT))
-                connection.execute(jobs.update().where(jobs.c.id == job_id).values(rejected))
+                _write(connection, job, replace(job, state="rejected", reason=UNSENT))
             if found or is_settled:
                 dealt_with.append(job_id)
         return dealt_with
@@ -472,9 +472,18 @@ def _begins(text: str) -> "ColumnElement[bool]":
     return or_(*(column.startswith(text, autoescape=True) for column in (jobs.c.task_id, jobs.c.key)))
 
 
+def _write(connection: "Connection", before: Job, job: Job) -> None:
+    """Write what has changed, and no more: SQLite writes the indexes of all columns that are named."""
+    from refvideo_mcp.ledger.schema import jobs
+
+    known = _values(before)
+    if changed := {name: value for name, value in _values(job).items() if value != known[name]}:
+        connection.execute(jobs.update().where(jobs.c.id == job.id), changed)
+
+
 def _values(job: Job) -> dict[str, Any]:
-    row = asdict(job)
-    answer = {name: row.pop(name) for name in _ANSWER}
+    row = dict(vars(job))
+    answer = {name: row.pop(name) for name in _ANSWER} | {"videos": [vars(video) for video in job.videos]}
     return row | {"key": job.key or None, "answer": answer}
 
 
