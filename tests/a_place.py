@@ -29,6 +29,7 @@ class Place:
             "MYROUTER_API_KEY": KEY,
             "MYROUTER_BASE_URL": router,
             "REFVIDEO_OUTPUT_DIR": str(folder / "videos"),
+            "REFVIDEO_PREVIEW": "off",
             "XDG_STATE_HOME": str(folder / "state"),
             "XDG_CACHE_HOME": str(folder / "cache"),
         }

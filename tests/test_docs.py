@@ -1,14 +1,13 @@
 """Whatever a page names is there: links, headings, commands, options, settings."""
 
 import re
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 import refvideo_mcp.settings
+from command_line import call
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "deploy", ".github")
@@ -31,9 +30,7 @@ def anchors(page: Path) -> set[str]:
 
 @cache
 def options(command: str) -> set[str]:
-    shown = subprocess.run(
-        [sys.executable, "-m", "refvideo_mcp", *command.split(), "--help"], capture_output=True, text=True, check=False
-    )
+    shown = call(*command.split(), "--help")
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown.stdout)) if shown.returncode == 0 else set()
 
 
