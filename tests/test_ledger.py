@@ -30,7 +30,7 @@ def draft(**changes: Any) -> Draft:
 
 def open_job(ledger: Ledger, now: float = NOW, **changes: Any) -> Job:
     new = draft(**changes)
-    return ledger.open(new, lambda _: new, now, now + 120)
+    return ledger.insert_or_join(new, lambda _: new, now, now + 120)
 
 
 def ended(ledger: Ledger, now: float = NOW, **changes: Any) -> Job:
@@ -67,7 +67,7 @@ def complete(job: Job) -> Job:
 
 def test_an_opened_job_is_remembered_before_anything_is_sent(ledger: Ledger) -> None:
     new = draft(key="nightly-render-0001", key_given=True, save_to="/videos", warnings=("a word of warning",))
-    job = ledger.open(new, lambda _: new, NOW, NOW + 120)
+    job = ledger.insert_or_join(new, lambda _: new, NOW, NOW + 120)
     assert job == Job(
         id=new.id,
         account="ann",
@@ -112,7 +112,7 @@ def test_deciding_sees_the_jobs_of_the_account_and_day_newest_first(ledger: Ledg
         seen.extend(day.jobs)
         return draft()
 
-    ledger.open(draft(), decide, NOW, NOW + 120)
+    ledger.insert_or_join(draft(), decide, NOW, NOW + 120)
     assert [job.id for job in seen] == [newer.id, older.id]
 
 
@@ -132,7 +132,7 @@ def test_deciding_sees_of_older_jobs_those_in_doubt_and_those_asked_for(ledger: 
         return draft()
 
     ledger.consider(draft(), look, NOW, [asked_for.id])
-    ledger.open(draft(), look, NOW, NOW + 120, also=[asked_for.id])
+    ledger.insert_or_join(draft(), look, NOW, NOW + 120, also=[asked_for.id])
     assert [([job.id for job in day.jobs], day.seconds) for day in days] == [
         ([asked_for.id, doubtful.id, unanswered.id], 15)
     ] * 2
@@ -147,7 +147,7 @@ def test_deciding_sees_jobs_as_they_stand_now(ledger: Ledger) -> None:
         states.extend(job.state for job in day.jobs)
         return draft()
 
-    ledger.open(draft(), decide, NOW, NOW + 120)
+    ledger.insert_or_join(draft(), decide, NOW, NOW + 120)
     assert states == ["uncertain"]
 
 
@@ -164,14 +164,14 @@ def test_deciding_sees_what_the_day_used_up_by_jobs_that_do_not_matter_else(ledg
         return draft()
 
     ledger.consider(draft(), look, NOW)
-    ledger.open(draft(), look, NOW, NOW + 120)
+    ledger.insert_or_join(draft(), look, NOW, NOW + 120)
     assert days == [([], 10, [(NOW - 60, 5), (NOW - 40, 5)], {first.id, second.id})] * 2
     assert len(ledger.newest("ann", 10)) == 5  # what was only considered is not remembered
 
 
 def test_a_joined_job_is_returned_and_nothing_is_added(ledger: Ledger) -> None:
     first = open_job(ledger)
-    assert ledger.open(draft(), lambda day: day.jobs[0], NOW + 1, NOW + 121) == first
+    assert ledger.insert_or_join(draft(), lambda day: day.jobs[0], NOW + 1, NOW + 121) == first
     assert ledger.newest("ann", 10) == [first]
 
 
@@ -180,13 +180,13 @@ def test_a_refusal_while_deciding_leaves_no_trace(ledger: Ledger) -> None:
         raise Refused("The allowance is used up.")
 
     with pytest.raises(Refused, match="allowance"):
-        ledger.open(draft(), refuse, NOW, NOW + 120)
+        ledger.insert_or_join(draft(), refuse, NOW, NOW + 120)
     assert ledger.newest("ann", 10) == []
 
 
 def test_what_deciding_added_to_the_draft_is_remembered(ledger: Ledger) -> None:
     new = draft()
-    job = ledger.open(new, lambda _: replace(new, warnings=("same pictures",)), NOW, NOW + 120)
+    job = ledger.insert_or_join(new, lambda _: replace(new, warnings=("same pictures",)), NOW, NOW + 120)
     assert job.warnings == ("same pictures",)
 
 
@@ -222,7 +222,7 @@ def test_a_key_is_free_again_after_a_day(ledger: Ledger) -> None:
         return new
 
     new = draft(key="nightly-render-0001")
-    assert ledger.open(new, decide, NOW + DAY, NOW + DAY + 120).id == new.id
+    assert ledger.insert_or_join(new, decide, NOW + DAY, NOW + DAY + 120).id == new.id
     assert seen == []
 
 
@@ -231,8 +231,8 @@ def test_two_accounts_may_use_the_same_key(ledger: Ledger) -> None:
     bobs = open_job(ledger, key="nightly-render-0001", account="bob")
     assert ledger.find("ann", "nightly-render-0001") == anns
     assert ledger.find("bob", "nightly-render-0001") == bobs
-    assert ledger.named("nightly-render-0001") == sorted([anns, bobs], key=lambda job: job.id)
-    assert ledger.named(anns.id) == [anns]
+    assert ledger.by_key_or_id("nightly-render-0001") == sorted([anns, bobs], key=lambda job: job.id)
+    assert ledger.by_key_or_id(anns.id) == [anns]
 
 
 def test_a_released_job_stays_as_it_was_but_released(ledger: Ledger) -> None:
@@ -243,17 +243,17 @@ def test_a_released_job_stays_as_it_was_but_released(ledger: Ledger) -> None:
 
 def test_a_task_from_elsewhere_is_adopted_once(ledger: Ledger) -> None:
     first = Job(uuid.uuid4().hex, "ann", state="processing", task_id="task-9", opened_at=NOW, changed_at=NOW)
-    assert ledger.adopt(first) == first
-    assert ledger.adopt(replace(first, id=uuid.uuid4().hex)) == first
+    assert ledger.import_job(first) == first
+    assert ledger.import_job(replace(first, id=uuid.uuid4().hex)) == first
     assert ledger.get(first.id) == first
     assert ledger.newest("ann", 10) == [first]
 
 
 def test_a_task_of_another_account_is_foreign(ledger: Ledger) -> None:
     ended(ledger, task_id="task-1")
-    assert ledger.is_foreign("bob", "task-1")
-    assert not ledger.is_foreign("ann", "task-1")
-    assert not ledger.is_foreign("bob", "task-2")
+    assert ledger.belongs_to_other("bob", "task-1")
+    assert not ledger.belongs_to_other("ann", "task-1")
+    assert not ledger.belongs_to_other("bob", "task-2")
 
 
 def test_an_update_of_a_forgotten_job_changes_nothing(ledger: Ledger) -> None:
@@ -294,32 +294,32 @@ def test_unfinished_are_the_open_and_the_finished_that_nobody_saved(ledger: Ledg
 
 def test_a_claim_is_won_once_until_it_is_free_again(ledger: Ledger) -> None:
     job = open_job(ledger)
-    assert ledger.claim(job.id, "last_asked_at", NOW, NOW - 2, NOW)
-    assert not ledger.claim(job.id, "last_asked_at", NOW + 1, NOW - 1, NOW + 1)
-    assert ledger.claim(job.id, "last_asked_at", NOW + 2, NOW, NOW + 2)
+    assert ledger.try_lease(job.id, "last_asked_at", NOW, NOW - 2, NOW)
+    assert not ledger.try_lease(job.id, "last_asked_at", NOW + 1, NOW - 1, NOW + 1)
+    assert ledger.try_lease(job.id, "last_asked_at", NOW + 2, NOW, NOW + 2)
     found = ledger.get(job.id)
     assert found == replace(job, last_asked_at=NOW + 2)
 
 
 def test_a_job_without_a_row_is_for_whoever_asks(ledger: Ledger) -> None:
-    assert ledger.claim("forgotten", "last_asked_at", NOW, NOW - 2, NOW)
+    assert ledger.try_lease("forgotten", "last_asked_at", NOW, NOW - 2, NOW)
 
 
 def test_a_claim_made_by_a_clock_since_set_back_does_not_bind(ledger: Ledger) -> None:
     """Otherwise nobody would ask for an hour after the clock of a notebook was set right by an hour."""
     job = open_job(ledger)
-    assert ledger.claim(job.id, "saving_until", NOW + 3600, NOW + 3600, NOW + 4200)
-    assert ledger.claim(job.id, "saving_until", NOW, NOW, NOW + 600)
-    assert not ledger.claim(job.id, "saving_until", NOW - 5, NOW - 5, NOW + 595)
+    assert ledger.try_lease(job.id, "saving_until", NOW + 3600, NOW + 3600, NOW + 4200)
+    assert ledger.try_lease(job.id, "saving_until", NOW, NOW, NOW + 600)
+    assert not ledger.try_lease(job.id, "saving_until", NOW - 5, NOW - 5, NOW + 595)
 
 
 def test_a_finished_video_is_told_once(ledger: Ledger) -> None:
     first, second, watched = ended(ledger, NOW), ended(ledger, NOW + 1), ended(ledger, NOW + 2)
     ended(ledger, told=True)
     ended(ledger, state="failed")
-    assert ledger.untold("ann", {watched.id}) == [second, first]
-    assert ledger.untold("ann", set()) == [watched]
-    assert ledger.untold("ann", set()) == []
+    assert ledger.pop_unreported("ann", {watched.id}) == [second, first]
+    assert ledger.pop_unreported("ann", set()) == [watched]
+    assert ledger.pop_unreported("ann", set()) == []
 
 
 def test_forgetting_removes_the_ended_and_says_how_many(ledger: Ledger) -> None:
@@ -330,6 +330,6 @@ def test_forgetting_removes_the_ended_and_says_how_many(ledger: Ledger) -> None:
     still_open = ended(ledger, NOW - DAY, state="processing")
     being_sent = open_job(ledger, NOW - 60)
     recent = ended(ledger, NOW)
-    assert ledger.forget(before=NOW) == 5
-    assert ledger.forget(before=NOW) == 0
+    assert ledger.delete_ended(before=NOW) == 5
+    assert ledger.delete_ended(before=NOW) == 0
     assert ledger.newest("ann", 10) == [recent, being_sent, still_open]

@@ -30,7 +30,7 @@ def ledger(place: Path | str, opened: Callable[[Path | str], Ledger]) -> Ledger:
 
 def open_job(ledger: Ledger) -> Job:
     draft = Draft("ann", {"prompt": "@1 waves"}, "fingerprint", "pictures", 5)
-    return ledger.open(draft, lambda known: draft, NOW, NOW + 120)
+    return ledger.insert_or_join(draft, lambda known: draft, NOW, NOW + 120)
 
 
 def test_the_url_of_a_sqlite_file_is_a_ledger_too(tmp_path: Path, opened: Callable[[Path | str], Ledger]) -> None:

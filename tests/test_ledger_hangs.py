@@ -68,7 +68,7 @@ def soon(function: Callable[[], Result]) -> Result:
 
 def open_job(ledger: Ledger, key: str = "nightly-render-0001", within: float = 30.0) -> Job:
     draft = Draft("ann", {"prompt": "@1 waves"}, "fingerprint", "pictures", 5, key=key)
-    return ledger.open(draft, lambda known: draft, NOW, NOW + 120, within)
+    return ledger.insert_or_join(draft, lambda known: draft, NOW, NOW + 120, within)
 
 
 def test_no_function_waits_for_a_server_that_hangs(
@@ -84,8 +84,8 @@ def test_no_function_waits_for_a_server_that_hangs(
             lambda: ledger.find("ann", "task-1"),
             lambda: ledger.newest("ann", 5),
             lambda: ledger.update(job.id, lambda job: replace(job, told=True)),
-            lambda: ledger.claim(job.id, "saving_until", NOW, NOW, NOW + 600),
-            lambda: ledger.untold("ann", set()),
+            lambda: ledger.try_lease(job.id, "saving_until", NOW, NOW, NOW + 600),
+            lambda: ledger.pop_unreported("ann", set()),
         )
     for answer in answers:
         assert isinstance(answer, Refused)
@@ -120,7 +120,7 @@ def stand_still_in_the_middle(place: str) -> None:
         raise AssertionError
 
     with closing(Ledger(place)) as ledger:
-        ledger.open(Draft("ann", {}, "other", "pictures", 5), decide, NOW, NOW + 120)
+        ledger.insert_or_join(Draft("ann", {}, "other", "pictures", 5), decide, NOW, NOW + 120)
 
 
 def test_a_process_that_stands_still_keeps_the_others_out_only_for_seconds(

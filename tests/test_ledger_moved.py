@@ -26,7 +26,7 @@ AsLedger = Callable[[Path | str], Ledger]
 
 def open_job(ledger: Ledger) -> Job:
     draft = Draft("ann", {"prompt": "@1 waves"}, "fingerprint", "pictures", 5)
-    return ledger.open(draft, lambda known: draft, NOW, NOW + 120)
+    return ledger.insert_or_join(draft, lambda known: draft, NOW, NOW + 120)
 
 
 def ids(ledger: Ledger) -> set[str]:
@@ -243,7 +243,7 @@ async def test_a_person_can_release_an_uncertain_job_though_its_file_is_gone(fil
         delete_with_logs(file)
         again = await client.call_tool("generate_reference_video", call)
         with closing(Ledger(file)) as command:
-            (job,) = command.named(told(lost)["idempotency_key"])
+            (job,) = command.by_key_or_id(told(lost)["idempotency_key"])
             command.release(job.id)
         answer = await client.call_tool("generate_reference_video", call)
 

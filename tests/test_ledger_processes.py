@@ -72,7 +72,7 @@ def draft(account: str = "ann") -> Draft:
 
 def open_job(ledger: Ledger, account: str = "ann") -> Job:
     new = draft(account)
-    return ledger.open(new, lambda _: new, NOW, NOW + 120)
+    return ledger.insert_or_join(new, lambda _: new, NOW, NOW + 120)
 
 
 def open_unless_known(place: Path | str, at_once: Barrier) -> list[str]:
@@ -85,7 +85,7 @@ def open_unless_known(place: Path | str, at_once: Barrier) -> list[str]:
                 return day.jobs[0] if day.jobs else new
 
             at_once.wait()
-            ids.append(ledger.open(new, decide, NOW, NOW + 120).id)
+            ids.append(ledger.insert_or_join(new, decide, NOW, NOW + 120).id)
     return ids
 
 
@@ -105,7 +105,7 @@ def open_one_key(place: Path | str, at_once: Barrier) -> list[str]:
         at_once.wait()
         for _ in range(ROUNDS):
             new = replace(draft(), key="nightly-render-0001", key_given=True)
-            ids.append(ledger.open(new, decide, NOW, NOW + 120).id)
+            ids.append(ledger.insert_or_join(new, decide, NOW, NOW + 120).id)
     return ids
 
 
@@ -132,7 +132,7 @@ def open_unless_open(place: Path | str, at_once: Barrier) -> list[tuple[float, f
         for _ in range(ROUNDS):
             new = draft()
             try:
-                job = ledger.open(new, decide, NOW, NOW + 120)
+                job = ledger.insert_or_join(new, decide, NOW, NOW + 120)
             except Refused as error:
                 if error.happened != "A job is open.":
                     raise
@@ -183,7 +183,7 @@ def claim_each(place: Path | str, at_once: Barrier) -> list[bool]:
     with closing(Ledger(place)) as ledger:
         for job in ledger.newest("ann", ROUNDS):
             at_once.wait()
-            won.append(ledger.claim(job.id, "saving_until", NOW, NOW, NOW + 600))
+            won.append(ledger.try_lease(job.id, "saving_until", NOW, NOW, NOW + 600))
     return won
 
 
@@ -199,7 +199,7 @@ def tell_each(place: Path | str, at_once: Barrier) -> list[str]:
     with closing(Ledger(place)) as ledger:
         for number in range(ROUNDS):
             at_once.wait()
-            ids += [job.id for job in ledger.untold(f"account {number}", set())]
+            ids += [job.id for job in ledger.pop_unreported(f"account {number}", set())]
     return ids
 
 
@@ -217,7 +217,7 @@ def adopt_each(place: Path | str, at_once: Barrier) -> list[str]:
         for number in range(ROUNDS):
             stranger = Job(draft().id, "ann", state="queued", task_id=f"task-{number}", opened_at=NOW, changed_at=NOW)
             at_once.wait()
-            ids.append(ledger.adopt(stranger).id)
+            ids.append(ledger.import_job(stranger).id)
     return ids
 
 
@@ -250,9 +250,9 @@ def test_who_reads_waits_for_nobody(tmp_path: Path, opened: Callable[[Path], Led
         begun = time.monotonic()
         assert reader.get(job.id) == job
         assert reader.find("ann", "task-1") == job
-        assert reader.newest("ann", 5) == reader.unfinished("ann", 0) == reader.named(job.id) == [job]
-        assert not reader.is_foreign("ann", "task-1")
-        assert reader.untold("ann", set()) == []
+        assert reader.newest("ann", 5) == reader.unfinished("ann", 0) == reader.by_key_or_id(job.id) == [job]
+        assert not reader.belongs_to_other("ann", "task-1")
+        assert reader.pop_unreported("ann", set()) == []
         assert time.monotonic() - begun < BUSY_SECONDS / 2
 
 

@@ -40,7 +40,7 @@ AsLedger = Callable[[Path | str], Ledger]
 
 def open_job(ledger: Ledger) -> Job:
     draft = Draft("ann", {"prompt": "@1 waves"}, "fingerprint", "pictures", 5)
-    return ledger.open(draft, lambda known: draft, NOW, NOW + 120)
+    return ledger.insert_or_join(draft, lambda known: draft, NOW, NOW + 120)
 
 
 def refusal(ledger: Ledger) -> str:
@@ -82,7 +82,7 @@ def test_pictures_and_secrets_of_their_addresses_never_reach_the_file(tmp_path: 
     )
     picture = Picture("cat.png", b"PICTURE-BYTES", "png", 1, 1)
     draft = draft_of("ann", LoadedRequest(request, {"cat.png": picture}, (), ()))
-    opened(tmp_path / "ledger.db").open(draft, lambda known: draft, NOW, NOW + 120)
+    opened(tmp_path / "ledger.db").insert_or_join(draft, lambda known: draft, NOW, NOW + 120)
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"https://img.example/cat.png" in written
     for secret in (b"PICTURE-BYTES", b"UElDVFVSRS1CWVRFUw", b"PASSWORD", b"SIGNATURE", b"FRAGMENT"):
@@ -245,7 +245,7 @@ def test_a_row_that_a_slow_disk_was_too_slow_for_is_rejected(tmp_path: Path, ope
     try:
         draft = Draft("ann", {"prompt": "@1 waves"}, "fingerprint", "pictures", 5)
         with pytest.raises(Refused, match="another program holds it locked, or it hangs"):
-            ledger.open(draft, lambda known: draft, NOW, NOW + 120, within=0.2)
+            ledger.insert_or_join(draft, lambda known: draft, NOW, NOW + 120, within=0.2)
     finally:
         event.remove(Engine, "commit", dawdle)
     late = ledger.get(draft.id)

@@ -125,11 +125,11 @@ async def test_only_a_finished_jobs_own_video_is_read(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     ours, video = "local@api.myrouter.ai", tmp_path / "theirs.mp4"
     video.write_bytes(MP4)
-    ledger.adopt(Job("a", "somebody else", "key-a", state="succeeded", task_id="theirs", saved_to=str(video)))
-    ledger.adopt(Job("b", ours, "key-b", state="processing", task_id="working", saved_to=str(video)))
-    ledger.adopt(Job("c", ours, "key-c", state="succeeded", task_id="unsaved"))
-    ledger.adopt(Job("d", ours, "key-d", state="succeeded", task_id="swapped", saved_to=str(secret)))
-    ledger.adopt(Job("e", ours, "key-e", state="succeeded", task_id="gone", saved_to=str(tmp_path / "gone.mp4")))
+    ledger.import_job(Job("a", "somebody else", "key-a", state="succeeded", task_id="theirs", saved_to=str(video)))
+    ledger.import_job(Job("b", ours, "key-b", state="processing", task_id="working", saved_to=str(video)))
+    ledger.import_job(Job("c", ours, "key-c", state="succeeded", task_id="unsaved"))
+    ledger.import_job(Job("d", ours, "key-d", state="succeeded", task_id="swapped", saved_to=str(secret)))
+    ledger.import_job(Job("e", ours, "key-e", state="succeeded", task_id="gone", saved_to=str(tmp_path / "gone.mp4")))
     ledger.close()
     async with clock.passing(), window(tmp_path, clock) as client:
 

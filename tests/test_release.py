@@ -41,7 +41,7 @@ def job(ledger: Ledger, days_ago: float = 0.1, state: JobState = "submitting") -
     """A job in the ledger; one still `submitting` has been uncertain for long."""
     draft = Draft("local@router.example", {"prompt": "@1 waves"}, "fingerprint", "pictures", 5)
     opened_at = time.time() - days_ago * DAY
-    opened = ledger.open(draft, lambda known: draft, opened_at, opened_at + 120)
+    opened = ledger.insert_or_join(draft, lambda known: draft, opened_at, opened_at + 120)
     changed = ledger.update(opened.id, lambda job: replace(job, state=state))
     assert changed
     return changed

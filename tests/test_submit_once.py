@@ -198,7 +198,7 @@ async def test_a_released_job_that_is_found_after_all_keeps_its_idempotency_key(
         await clock.sleep(80)
         await result(another, KEY)  # sees that the time is over
         with closing(Ledger(ledger)) as command:
-            (job,) = command.named(KEY)
+            (job,) = command.by_key_or_id(KEY)
             command.release(job.id)
         await clock.sleep(30)
         again = await submit(another, idempotency_key=KEY)

@@ -485,7 +485,7 @@ async def test_a_job_that_was_forgotten_on_purpose_is_not_remembered_by_asking_f
         await result(client)
         await clock.sleep(2 * 24 * 3600)
         with closing(Ledger(ledger)) as other_program:
-            assert other_program.forget(clock.now()) == 1
+            assert other_program.delete_ended(clock.now()) == 1
         answer = await result(client)
 
     assert told(answer)["state"] == "succeeded"

@@ -312,7 +312,7 @@ def _fill(file: Path, account: str, span: float) -> None:
             at = now - 60 - span * (number + 0.5) / MANY_JOBS
             pictures = [{"url": link, "sha256": f"{number:064x}"} for link in LINKS]
             done = number % 20 != 0
-            ledger.adopt(
+            ledger.import_job(
                 Job(
                     f"{number:032x}",
                     account,

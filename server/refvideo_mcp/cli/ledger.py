@@ -31,7 +31,7 @@ def _release(options: argparse.Namespace) -> None:
     ledger = Ledger(Settings.read(os.environ).database)
     try:
         now = time.time()
-        known = [job.at(now) for job in ledger.named(key)]
+        known = [job.at(now) for job in ledger.by_key_or_id(key)]
         uncertain = [job for job in known if job.state == "uncertain" and not job.released]
         if not uncertain:
             raise InvalidCall(f"No uncertain job is called {clean(key, 140)}: there is nothing to release.")
@@ -75,7 +75,7 @@ def _forget(options: argparse.Namespace) -> None:
         raise InvalidCall("--older-than must be at least 1: the last day counts for the allowance.")
     ledger = Ledger(Settings.read(os.environ).database)
     try:
-        count = ledger.forget(time.time() - days * DAY_SECONDS)
+        count = ledger.delete_ended(time.time() - days * DAY_SECONDS)
     finally:
         ledger.close()
     print(f"Forgot {count} job{'' if count == 1 else 's'}. Saved videos stay where they are.")

@@ -174,7 +174,7 @@ class Account:
         news_read[self.name] = now
         watched = self._followers.under_way() | self._calls.concerned
         try:
-            found = await self._services.ask_briefly(self._services.ledger.untold, self.name, watched)
+            found = await self._services.ask_briefly(self._services.ledger.pop_unreported, self.name, watched)
         except LedgerError:
             return []
         return found or []
@@ -184,7 +184,7 @@ class Account:
         account = self.name
         try:
             known = await self._services.ask(self._services.ledger.find, account, handle)
-            if known is None and await self._services.ask(self._services.ledger.is_foreign, account, handle):
+            if known is None and await self._services.ask(self._services.ledger.belongs_to_other, account, handle):
                 raise await self._unknown(handle)
         except LedgerError as error:
             return None, error

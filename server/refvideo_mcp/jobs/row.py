@@ -90,7 +90,7 @@ class JobRow:
             ledger = self._services.ledger
             try:
                 if not self.known:
-                    self.job = await self._services.ask(ledger.adopt, self.job)
+                    self.job = await self._services.ask(ledger.import_job, self.job)
                     self.known = True
                 row: Job | None = await self._services.ask(
                     ledger.update,
@@ -156,7 +156,7 @@ class JobRow:
         now = self._clock.now()
         try:
             return await self._services.ask(
-                self._services.ledger.claim, self.job.id, "last_asked_at", now, now - gap, now
+                self._services.ledger.try_lease, self.job.id, "last_asked_at", now, now - gap, now
             )
         except LedgerError:
             return True

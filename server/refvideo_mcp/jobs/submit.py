@@ -318,7 +318,9 @@ class Submitter:
             with before_buying():
                 job = await self._services.ask_within(
                     self._seconds_left(caller) - LAST_SECONDS,
-                    lambda seconds: self._services.ledger.open(draft, choose, now, deadline, seconds, here.kept),
+                    lambda seconds: self._services.ledger.insert_or_join(
+                        draft, choose, now, deadline, seconds, here.kept
+                    ),
                 )
         except UncertainTwin as error:
             await self._collector.write_down(error.twin)  # or nobody could release it

@@ -11,7 +11,7 @@ from refvideo_mcp.ledger.job import LedgerError
 from refvideo_mcp.ledger.postgresql import PostgresDatabase
 from refvideo_mcp.ledger.sqlite import Moved, SqliteFile
 
-__all__ = ["BUSY_SECONDS", "Database", "Moved", "connect", "trouble"]
+__all__ = ["BUSY_SECONDS", "Database", "Moved", "connect", "ledger_error"]
 
 BUSY_SECONDS = 8.0
 
@@ -82,7 +82,7 @@ _REMEDIES: dict[tuple[str, ...], tuple[str, Advice | str]] = {
 }
 
 
-def trouble(where: Path | str, error: Exception, shows_path: bool = True) -> LedgerError:
+def ledger_error(where: Path | str, error: Exception, shows_path: bool = True) -> LedgerError:
     """The error for a ledger that cannot be used: where it is, what is wrong, what to do."""
     # A URL is not shown: where it was mistyped, a part of the password can pass for the host.
     shown = str(where) if isinstance(where, Path) else "the database of REFVIDEO_DATABASE_URL"

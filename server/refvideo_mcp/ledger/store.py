@@ -71,9 +71,9 @@ class Ledger:
 
     def busy(self) -> LedgerError:
         """The error for a caller that could not wait until it is its turn."""
-        from refvideo_mcp.ledger.database import trouble
+        from refvideo_mcp.ledger.database import ledger_error
 
-        return trouble(self._where, TimeoutError(), self._shows_path)
+        return ledger_error(self._where, TimeoutError(), self._shows_path)
 
     def version(self) -> int:
         """The version of its tables, which are brought up to date by opening it."""
@@ -84,7 +84,7 @@ class Ledger:
         with self._transaction() as connection:
             return int(connection.execute(select(version.c.version)).scalar_one())
 
-    def open(
+    def insert_or_join(
         self,
         draft: Draft,
         decide: Callable[[Day], Job | Draft],
@@ -140,7 +140,7 @@ class Ledger:
             day, _ = self._day(connection, draft, now, also)
             return decide(day)
 
-    def adopt(self, job: Job) -> Job:
+    def import_job(self, job: Job) -> Job:
         """Remember a job that was submitted elsewhere; the known one, if it is known by now."""
         from refvideo_mcp.ledger.schema import jobs
 
@@ -203,7 +203,7 @@ class Ledger:
             return begun[0] if len(begun) == 1 else None
 
     @_reads
-    def named(self, name: str) -> list[Job]:
+    def by_key_or_id(self, name: str) -> list[Job]:
         """Jobs of any account with this key or id, else the only one whose key begins so.
 
         For the person at this machine, not for agents.
@@ -218,7 +218,7 @@ class Ledger:
             return begun if len(begun) == 1 else found
 
     @_reads
-    def is_foreign(self, account: str, task_id: str) -> bool:
+    def belongs_to_other(self, account: str, task_id: str) -> bool:
         """Whether the task is another account's."""
         from refvideo_mcp.ledger.schema import jobs
 
@@ -257,7 +257,7 @@ class Ledger:
         with self._transaction(reads=True) as connection:
             return self._select(connection, jobs.c.id.in_(wanted))
 
-    def claim(self, job_id: str, column: str, now: float, free_before: float, value: float) -> bool:
+    def try_lease(self, job_id: str, column: str, now: float, free_before: float, value: float) -> bool:
         """Set a time column of one job to `value` if it is not later than `free_before`; whether this process won.
 
         A job without a row is its for whoever asks.
@@ -273,7 +273,7 @@ class Ledger:
             done = connection.execute(jobs.update().where(jobs.c.id == job_id, free).values({column: value}))
             return done.rowcount == 1 or connection.execute(_ids(jobs.c.id == job_id)).first() is None
 
-    def untold(self, account: str, except_ids: set[str]) -> list[Job]:
+    def pop_unreported(self, account: str, except_ids: set[str]) -> list[Job]:
         """Videos that were finished while nobody asked, each returned once."""
         from refvideo_mcp.ledger.schema import jobs
 
@@ -291,7 +291,7 @@ class Ledger:
             connection.execute(jobs.update().where(jobs.c.id.in_([job.id for job in found])).values(told=True))
             return found
 
-    def forget(self, before: float) -> int:
+    def delete_ended(self, before: float) -> int:
         """Remove ended jobs opened before `before`; how many."""
         from sqlalchemy import and_, or_
 
@@ -344,7 +344,7 @@ class Ledger:
     ) -> list[Job]:
         from sqlalchemy import select
 
-        from refvideo_mcp.ledger.database import trouble
+        from refvideo_mcp.ledger.database import ledger_error
         from refvideo_mcp.ledger.schema import jobs
 
         query = select(jobs).where(*where)
@@ -354,7 +354,7 @@ class Ledger:
             found = [_job(row) for row in connection.execute(query.with_for_update() if lock else query)]
             return sorted(found, key=_newest_first)
         except ValueError as error:  # no JSON where there should be: SQLite does not notice every damage
-            raise trouble(self._where, error, self._shows_path) from error
+            raise ledger_error(self._where, error, self._shows_path) from error
 
     def _reject_unsent(self, connection: "Connection", database: "Database") -> list[str]:
         """Mark the rows whose callers gave up: they look like jobs, but nothing was sent. Those that are dealt with."""
@@ -384,14 +384,14 @@ class Ledger:
 
         from sqlalchemy.exc import SQLAlchemyError
 
-        from refvideo_mcp.ledger.database import BUSY_SECONDS, Moved, trouble
+        from refvideo_mcp.ledger.database import BUSY_SECONDS, Moved, ledger_error
 
         reads = reads and not self._unsent
         begun = time.monotonic()
         for kind in {reads or account is not None, True}:  # where even readers wait, all do; who opens a job tries anew
-            at, trouble_then = self._in_vain.get(kind, (0.0, None))
-            if trouble_then and begun - at < IN_VAIN_SECONDS:
-                raise trouble(self._where, trouble_then, self._shows_path)
+            at, error_then = self._in_vain.get(kind, (0.0, None))
+            if error_then and begun - at < IN_VAIN_SECONDS:
+                raise ledger_error(self._where, error_then, self._shows_path)
         give_up = begun + min(within, BUSY_SECONDS)
         try:
             with ExitStack() as stack:
@@ -414,7 +414,7 @@ class Ledger:
         except (SQLAlchemyError, sqlite3.Error, OSError, Moved) as error:
             if time.monotonic() - begun > IN_VAIN_SECONDS:
                 self._in_vain[reads] = time.monotonic(), error
-            raise trouble(self._where, error, self._shows_path) from error
+            raise ledger_error(self._where, error, self._shows_path) from error
 
     def _connected(self, seconds: float) -> "Database":
         from refvideo_mcp.ledger.database import connect
