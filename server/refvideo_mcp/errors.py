@@ -123,13 +123,9 @@ class InvalidCall(Refused):
 
 
 class SubmitRejected(RefvideoError):
-    """The router refused the job; nothing was bought. `retry_after` is in seconds, set where waiting may help.
-
-    `about_pictures`: it could not read the pictures in the form in which they were sent.
-    """
+    """The router refused the job; nothing was bought. `retry_after` is in seconds, set where waiting may help."""
 
     retry_after: float | None = None
-    about_pictures = False
 
 
 class ReadRefused(RefvideoError):

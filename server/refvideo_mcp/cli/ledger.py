@@ -50,7 +50,7 @@ def _release(options: argparse.Namespace) -> None:
 def _confirmed(job: Job) -> bool:
     sent = datetime.fromtimestamp(job.opened_at).astimezone()
     print(
-        f"Sent {sent:%Y-%m-%d %H:%M} to {job.account.partition('@')[2]}, {job.seconds} s of video:\n"
+        f"Sent {sent:%Y-%m-%d %H:%M} to {job.gateway}, {job.seconds} s of video:\n"
         f'  "{clean(job.prompt or "", 160)}"\n'
         "The router's answer was lost, so the job may exist and be billed. Look for it in the router's console first.\n"
         "Released, the same request may be paid for twice.",

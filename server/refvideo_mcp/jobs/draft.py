@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,18 +11,12 @@ from urllib.parse import urlsplit
 
 import anyio.to_thread
 
-from refvideo_mcp.errors import SubmitRejected
 from refvideo_mcp.images import LoadedRequest, Picture
 from refvideo_mcp.jobs.services import Services
 from refvideo_mcp.ledger import Draft
 from refvideo_mcp.schemas import ReferenceVideoRequest, warnings_for
 
-__all__ = ["Prepared", "draft_of", "explained", "prepare"]
-
-WANTS_LINKS = (
-    "If the pictures are good, this gateway may want public URLs: with the setting "
-    "REFVIDEO_MEDIA_STORE=s3://bucket/prefix it gets links to the user's own bucket."
-)
+__all__ = ["Prepared", "draft_of", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -80,14 +74,3 @@ def _digest(image: str, picture: Picture | None) -> dict[str, Any]:
 
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def explained(error: SubmitRejected, body: Mapping[str, Any]) -> SubmitRejected:
-    """The router's refusal of a body; of one with data URIs, it may be for them: that it takes them is not documented.
-
-    `body` is what was sent.
-    """
-    images = [image for subject in body["subjects"] for image in subject["images"]]
-    if not (error.about_pictures and any(image.startswith("data:") for image in images)):
-        return error
-    return SubmitRejected(error.happened, error.advice + f" {WANTS_LINKS}", reason=error.reason)

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-__all__ = ["LOOKS", "SAVES", "Pace", "until_next_look"]
+__all__ = ["LOOKS", "SAVES", "Pace", "spread", "until_next_look"]
 
 LONGEST_ETA_SECONDS = 30.0
 

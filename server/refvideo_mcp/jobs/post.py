@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from refvideo_mcp.errors import SubmitRejected, Uncertain
-from refvideo_mcp.jobs.draft import explained
 from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.jobs.services import Services
 
@@ -42,7 +41,7 @@ async def _outcome(row: JobRow, services: Services, body: dict[str, Any], retry_
     try:
         task_id = await _accepted(row, services, body, retry_until)
     except SubmitRejected as error:
-        row.last_error, happened = explained(error, body), error.happened
+        row.last_error, happened = error, error.happened
         await row.change(lambda job: replace(job, state="rejected", reason=happened), durable=True)
     except Uncertain as error:
         await _doubt(row, error.happened, error.task_id)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from refvideo_mcp.errors import Advice, InvalidCall, Refused, wait_for
 from refvideo_mcp.ledger import OPEN, Day, Draft, Job
-from refvideo_mcp.router.reasons import UNCERTAIN_ADVICE
+from refvideo_mcp.router import UNCERTAIN_ADVICE
 
 __all__ = [
     "DAY_SECONDS",

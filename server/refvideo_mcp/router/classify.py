@@ -27,6 +27,7 @@ from refvideo_mcp.router.reasons import (
     TRANSIENT,
     UNCERTAIN_ADVICE,
     UNREAD_PICTURES,
+    WANTS_LINKS,
 )
 
 __all__ = ["Reply", "failed_read", "failed_submit", "uncertain"]
@@ -122,13 +123,15 @@ def uncertain(host: str, cause: str, task_id: str | None = None) -> Uncertain:
     )
 
 
-def failed_submit(reply: Reply) -> RefvideoError:
+def failed_submit(reply: Reply, *, with_data_uris: bool = False) -> RefvideoError:
     """Why a submission was not accepted, or that nobody can tell: an error that names a task may have made it."""
     reason = _cause(reply)
     if reason and reason not in MAY_HAVE_CREATED_TASK and not reply.task_id:
-        rejected = SubmitRejected(f"{reply.summary} Nothing was bought.", _advice(reason, reply), reason=reply.reason)
         names_pictures = reason == "INVALID_REQUEST_BODY" and _PICTURES.search(reply.said)
-        rejected.about_pictures = reason in UNREAD_PICTURES or bool(names_pictures)
+        advice = _advice(reason, reply)
+        if with_data_uris and (reason in UNREAD_PICTURES or names_pictures):
+            advice += f" {WANTS_LINKS}"
+        rejected = SubmitRejected(f"{reply.summary} Nothing was bought.", advice, reason=reply.reason)
         rejected.retry_after = (reply.retry_after or 0.0) if _limited(reply) else None
         return rejected
     lacking = " It gave no task id." if reply.ok else ""

@@ -30,7 +30,7 @@ RESULT_PATH = "/v3/async/task-result"
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 LONGEST_PAUSE_SECONDS = 3600.0
 PIECE_BYTES = 2**19
-# Longer than the longest pause between two questions about a job, shorter than any router waits for the next.
+# Longer than the slowest pause between two looks at a job, shorter than routers keep a silent connection.
 KEEP_ALIVE_SECONDS = 15.0
 SETTINGS = ask_user("check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE")
 
@@ -101,7 +101,8 @@ class Router:
             raise (self._unanswered(error, limit) if sent.has_left else self._unreached(error)) from error
         if reply.ok and reply.task_id:
             return reply.task_id
-        raise failed_submit(reply)
+        pictures = (image for subject in body["subjects"] for image in subject["images"])
+        raise failed_submit(reply, with_data_uris=any(image.startswith("data:") for image in pictures))
 
     async def task_result(self, task_id: str) -> TaskResult:
         """Ask once for a task. Free; safe to repeat.

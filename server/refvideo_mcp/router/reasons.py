@@ -1,17 +1,19 @@
-"""The router's documented reasons: what to do about each, and what each says of a request."""
+"""The router's reasons: what to do about each, what each says of a request, and the words of who renders behind it."""
+
+import re
 
 from refvideo_mcp.errors import Advice, ask_user
 
 __all__ = [
-    "BALANCE_ADVICE",
     "BY_STATUS",
     "FINDABLE_ADVICE",
     "MAY_HAVE_CREATED_TASK",
-    "NO_REMEDY",
     "REASONS",
     "TRANSIENT",
     "UNCERTAIN_ADVICE",
     "UNREAD_PICTURES",
+    "WANTS_LINKS",
+    "remedy",
 ]
 
 _KEY = ask_user(
@@ -86,6 +88,11 @@ BY_STATUS: dict[int, str] = {
 
 # Said of pictures that were not read; who finds fault with their shape or content has read them.
 UNREAD_PICTURES = frozenset({"INVALID_IMAGE_FORMAT", "IMAGE_FILE_EXCEEDS_MAX_SIZE"})
+# That a gateway takes data URIs is not documented.
+WANTS_LINKS = (
+    "If the pictures are good, this gateway may want public URLs: with the setting "
+    "REFVIDEO_MEDIA_STORE=s3://bucket/prefix it gets links to the user's own bucket."
+)
 
 # A submission answered with one of these may have left a task behind.
 MAY_HAVE_CREATED_TASK = frozenset({"TASK_FAILED", "GET_RESULT_FAILED"})
@@ -101,3 +108,41 @@ TRANSIENT = frozenset(
         "SERVICE_NOT_AVAILABLE",
     }
 )
+
+_NEW_JOB = Advice(" A new try is a new paid job: ask the user.", " A new try is a new paid job.")
+_PASSES = "This passes by itself, mostly within minutes." + _NEW_JOB
+_ANOTHER_TAKE = "The check of the finished video refused it: another take may pass." + _NEW_JOB
+_BILLED = " Whether it was billed: see the console of {host}."
+
+# Of a job that failed at the router, these say nothing that could be mended.
+_SILENT = {"TASK_FAILED", "TASK_NOT_FOUND"}
+# The code words of Vidu, which renders, and of gateways, in small letters and without what is between the words.
+# The first that is in the reason counts.
+_WORDS: list[tuple[str, Advice | str]] = [
+    (r"creationpolicyviolation|output\w{0,20}(check|policy|audit|moderat|violat)", _ANOTHER_TAKE),
+    (r"promptpolicyviolation|auditsubmitillegal|illegalprompt", REASONS["ILLEGAL_PROMPT"]),
+    (r"imagedownloadfail", "A picture could not be loaded: use a file or another address, then try again."),
+    (r"imageformatinvalid", REASONS["INVALID_IMAGE_FORMAT"]),
+    (r"fieldinvalid", REASONS["INVALID_REQUEST_BODY"]),
+    (r"creditinsufficient|insufficient(credit|balance|funds)|balance(isnot|not|in)(enough|sufficient)", BALANCE_ADVICE),
+    (r"quota|throttl|ratelimit|tokenlimit|overload|toomanyrequests|busy", _PASSES),
+    (r"internal(service|server)?(failure|error)|servicenotavailable|unavailable|timeout|timedout", _PASSES),
+    (r"(try|retry)(it)?(again)?later|(billing|createtask|getresult)failed", _PASSES),
+]
+
+
+def remedy(reason: str) -> Advice:
+    """What to do about a job that failed for `reason`, with `{host}` where the gateway's name belongs."""
+    return _of(reason) + _BILLED
+
+
+def _of(reason: str) -> Advice:
+    documented = next((word for word in re.findall(r"[A-Z_]{8,}", reason.upper()) if word in REASONS), None)
+    if documented is not None and documented not in TRANSIENT | _SILENT:
+        return _as_advice(REASONS[documented])
+    squashed = re.sub(r"[\W_]+", "", reason.lower())
+    return _as_advice(next((advice for words, advice in _WORDS if re.search(words, squashed)), NO_REMEDY))
+
+
+def _as_advice(text: Advice | str) -> Advice:
+    return text if isinstance(text, Advice) else Advice(text, text)
