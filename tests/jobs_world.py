@@ -24,7 +24,7 @@ from marker import KEY as API_KEY
 from refvideo_mcp.errors import RefvideoError
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
-from refvideo_mcp.jobs import Account, Limits, PendingPosts, Services
+from refvideo_mcp.jobs import Account, Accounts, Limits, PendingPosts, Services
 from refvideo_mcp.ledger import Job, Ledger, LedgerError
 from refvideo_mcp.router import Router
 from refvideo_mcp.schemas import ReferenceVideoRequest
@@ -155,7 +155,8 @@ class Process:
     async def start(self) -> None:
         async def live() -> None:
             with self._scope:
-                async with Account.only(self._services, ACCOUNT, Limits(ALLOWED, open_jobs=0)) as self._account:
+                async with Accounts.running(self._services, Limits(ALLOWED, open_jobs=0)) as accounts:
+                    self._account = accounts.of("local")
                     await anyio.sleep_forever()
 
         self._begin(live())

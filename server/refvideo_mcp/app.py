@@ -1,6 +1,6 @@
 """Puts a server together from its settings."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ from mcp.server.mcpserver import MCPServer
 from refvideo_mcp import __version__
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Bucket, Images
-from refvideo_mcp.jobs import Account, Caller, Clock, Limits, PendingPosts, Services
+from refvideo_mcp.jobs import Accounts, Caller, Clock, Limits, PendingPosts, Services
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.network import Trust
 from refvideo_mcp.player import hide_from_others, player
@@ -31,6 +31,8 @@ __all__ = ["build_server", "consent_of", "running"]
 
 # The tools change only with the program, which a client may have updated meanwhile.
 TOOLS_KEEP_MS = 300_000
+# Whoever calls where nobody says who they are: the user of this machine.
+OWNER = "local"
 
 
 @asynccontextmanager
@@ -43,16 +45,19 @@ async def running(
     clock: Clock | None = None,
     timeouts: Timeouts | None = None,
     caller: Caller | None = None,
+    key_of: Callable[[str], str] | None = None,
 ) -> AsyncIterator[ServerState]:
     """Everything behind the tools, for as long as the block runs; the command line works with the same.
 
     `pending_posts` counts the POSTs on their way. `leftovers` holds what would stay behind if the process ended without
     closing it: a sandbox and its folder. `transport` and `clock` stand in for the network and for time; `timeouts` are
-    the router's. `caller` is who calls, as far as the door knows before any call.
+    the router's. `caller` is who calls, as far as the door knows before any call. `key_of` has the router key of an
+    account's own, "" = the server's.
     """
     time = clock or Clock()
-    if settings.fault or not settings.api_key:
-        yield ServerState(None, time, settings.sandbox, shows_paths=not settings.http, fault=settings.fault)
+    owner = "" if settings.auth else OWNER
+    if settings.fault or not (settings.api_key or key_of):
+        yield ServerState(None, owner, time, settings.sandbox, shows_paths=not settings.http, fault=settings.fault)
         return
     with leftovers if leftovers is not None else ExitStack() as stack:
         base_url, database = settings.base_url, settings.database
@@ -77,8 +82,12 @@ async def running(
             transport=transport,
             trust=trust,
         )
+
+        def router_with(key: str) -> Router:
+            return Router(base_url, key, timeouts=timeouts, transport=transport, trust=trust)
+
         services = Services(
-            router=Router(base_url, settings.api_key, timeouts=timeouts, transport=transport, trust=trust),
+            router=router_with(settings.api_key),
             ledger=Ledger(database, shows_path=not settings.http),
             images=images,
             videos=videos,
@@ -87,12 +96,16 @@ async def running(
             pending_posts=pending_posts or PendingPosts(),
             hands_out_files=not settings.http,
             forgets=settings.sandbox,
+            adopts=not settings.auth,
         )
         limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs)
-        name = f"local@{urlsplit(base_url).netloc.lower()}"  # this user's jobs at one gateway
-        async with Account.only(services, name, limits) as account:
+        own_keys = key_of if key_of is not None and not settings.sandbox else (lambda name: "")
+        async with Accounts.running(services, limits, key_of=own_keys, router_with=router_with) as accounts:
+            if owner:
+                accounts.of(owner)  # its unfinished jobs are collected from the start
             yield ServerState(
-                account,
+                accounts,
+                owner,
                 time,
                 settings.sandbox,
                 settings.max_wait,
@@ -121,6 +134,7 @@ def build_server(
     clock: Clock | None = None,
     timeouts: Timeouts | None = None,
     caller: Caller | None = None,
+    key_of: Callable[[str], str] | None = None,
 ) -> MCPServer[ServerState]:
     """A server ready to be run by a door; `running` says what the arguments are."""
 
@@ -134,6 +148,7 @@ def build_server(
             clock=clock,
             timeouts=timeouts,
             caller=caller,
+            key_of=key_of,
         )
         async with parts as state:
             yield state

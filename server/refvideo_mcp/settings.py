@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from refvideo_mcp.errors import Refused, clean
@@ -35,16 +35,17 @@ class Settings:
     `api_key` is "" where none is set: the server still starts, lists its tools and says what to set. `output_dir` is
     None where videos are not saved. `http`: callers come over HTTP, so this machine's files mean nothing to them.
     `max_wait` is in seconds; None = by the client's name. `database` is the ledger's file or URL; a sandbox inside the
-    process has a ledger of its own. `media_store` is s3://bucket or s3://bucket/prefix, where pictures are uploaded to;
-    "" = they are sent themselves. The user is asked before a
-    video of more than `confirm_above` seconds is bought; None = never. 0 = no limit. `fault`: sentences about settings
-    that cannot be used; the server still starts, and its calls say them.
+    process has a ledger of its own. `auth`: how callers show who they are, "" = all are one account. `media_store` is
+    s3://bucket or s3://bucket/prefix, where pictures are uploaded to; "" = they are sent themselves. The user is asked
+    before a video of more than `confirm_above` seconds is bought; None = never. 0 = no limit. `fault`: sentences about
+    settings that cannot be used; the server still starts, and its calls say them.
     """
 
     api_key: str = field(default="", repr=False)
     base_url: str = DEFAULT_BASE_URL
     sandbox: bool = False
     http: bool = False
+    auth: Literal["", "tokens", "oauth"] = ""
     output_dir: Path | None = None
     max_wait: int | None = None
     log_level: str = "warning"

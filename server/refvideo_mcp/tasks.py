@@ -25,7 +25,7 @@ from pydantic import Field
 from refvideo_mcp.errors import InvalidCall, RefvideoError, UnknownTask
 from refvideo_mcp.jobs import JobStatus, progress_message
 from refvideo_mcp.schemas import ResultCall, read_arguments
-from refvideo_mcp.tools import ServerState, answer_about
+from refvideo_mcp.tools import answer_about, state_in
 
 __all__ = ["TASKS", "Ctx", "JobTasks", "Task", "TaskBackend", "Tasks", "no_such_task"]
 
@@ -155,14 +155,14 @@ class JobTasks:
         if params.name != STARTS_JOBS or not isinstance(answer, CallToolResult) or answer.is_error:
             return answer
         task_id = (answer.structured_content or {}).get("task_id")
-        status = await _state(ctx).account.status(task_id, tell=False) if task_id else None
+        status = await state_in(ctx).account.status(task_id, tell=False) if task_id else None
         if status is None or status.over:
             return answer
         (said, *_) = answer.content
         return _task(status, "working", said.text if isinstance(said, TextContent) else None)
 
     async def get(self, ctx: Ctx, task_id: str) -> Task:
-        state = _state(ctx)
+        state = state_in(ctx)
         try:
             handle = read_arguments(ResultCall, {"task_id": task_id}).task_id
         except InvalidCall as error:
@@ -202,11 +202,6 @@ def _takes_tasks(ctx: Ctx) -> bool:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def _state(ctx: Ctx) -> ServerState:
-    state: ServerState = ctx.lifespan_context
-    return state
 
 
 def _task(found: JobStatus, status: Any, message: str | None, outcome: Mapping[str, Any] | None = None) -> Task:

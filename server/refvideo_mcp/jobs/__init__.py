@@ -1,6 +1,7 @@
 """The domain: submit once, wait together, collect. No MCP, no HTTP and no SQL in sight."""
 
 from refvideo_mcp.jobs.account import Account
+from refvideo_mcp.jobs.accounts import Accounts, no_key
 from refvideo_mcp.jobs.answers import (
     age_of,
     answer_of,
@@ -27,6 +28,7 @@ from refvideo_mcp.jobs.waiting_calls import Caller
 
 __all__ = [
     "Account",
+    "Accounts",
     "Caller",
     "Clock",
     "JobStatus",
@@ -48,6 +50,7 @@ __all__ = [
     "is_lost",
     "is_unusually_long",
     "loss",
+    "no_key",
     "notes_of",
     "opened",
     "progress_message",

@@ -2,15 +2,14 @@
 
 import math
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from refvideo_mcp.errors import ReadRefused, Refused, UnknownTask, clean
 from refvideo_mcp.jobs.collector import Followers
 from refvideo_mcp.jobs.follow import Follower, JobStatus
-from refvideo_mcp.jobs.outcomes import bought, heard, unknown, unreadable
+from refvideo_mcp.jobs.outcomes import bought, heard, not_the_account_s, unknown, unreadable
 from refvideo_mcp.jobs.rules import Limits
 from refvideo_mcp.jobs.save import save_again
 from refvideo_mcp.jobs.services import Background, Services
@@ -43,14 +42,18 @@ class Account:
         self._followers = Followers(services, background, name)
         self.submitter = Submitter(services, background, name, limits, self._calls, self._followers)
 
-    @classmethod
-    @asynccontextmanager
-    async def only(cls, services: Services, name: str, limits: Limits) -> AsyncIterator["Account"]:
-        """The one account of a process, whose unfinished jobs are collected from the start."""
-        async with services.running() as background:
-            account = cls(services, background, name, limits)
-            background.start_soon(account._followers.collect_later)
-            yield account
+    def collect(self) -> None:
+        """Follow its unfinished jobs from now on, whoever submitted them."""
+        self._background.start_soon(self._followers.collect_later)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: no job is followed or bought, no call waits."""
+        return not (self._followers.busy or self._calls.concerned or self.submitter.lock.locked())
+
+    def close(self) -> None:
+        """Forget what is known of it beside the ledger."""
+        self._services.news_read.pop(self.name, None)
 
     async def save(self, handle: str, to: str | None = None, roots: Sequence[Path] = ()) -> Job:
         """Fetch a finished video once more, by a fresh link, to a new file; `to` is a folder or an .mp4 path.
@@ -63,8 +66,8 @@ class Account:
             Unavailable: it could not be fetched or stored.
         """
         destination = await self.consent.destination(to, roots) if to else None
-        known, _ = await self._known(handle)
-        return await save_again(self._services, known or self._adopted(handle), destination)
+        known, unread = await self._known(handle)
+        return await save_again(self._services, known or await self._adopted(handle, unread), destination)
 
     async def wait(
         self, handle: str, seconds: float, on_progress: OnProgress | None = None, *, tell: bool = True
@@ -200,10 +203,16 @@ class Account:
         follower = self._followers.named(handle)
         if follower is not None and not isinstance(follower.row.last_error, UnknownTask):
             return self._followers.of(follower.job), unread
-        return self._followers.of(self._adopted(handle), known=False), unread
+        return self._followers.of(await self._adopted(handle, unread), known=False), unread
 
-    def _adopted(self, task_id: str) -> Job:
-        """A job that another program submitted."""
+    async def _adopted(self, task_id: str, unread: LedgerError | None) -> Job:
+        """A job that another program submitted; `unread` says why the ledger could not be asked for it.
+
+        Raises:
+            UnknownTask, LedgerError: it may be another account's.
+        """
+        if not self._services.adopts:
+            raise unread or await self._unknown(task_id)
         account, now = self.name, self._clock.now()
         return Job(
             uuid.uuid4().hex,
@@ -220,4 +229,6 @@ class Account:
             newest = await self.newest(3)
         except LedgerError:
             newest = []
+        if not self._services.adopts:
+            return not_the_account_s(handle, newest)
         return unknown(self.host, handle, newest, forgets=self._services.forgets)

@@ -78,6 +78,11 @@ class Followers:
         """Ids of jobs that someone waits for or that are still followed, if not for a file that may never come."""
         return {f.job.id for f in self._by_id.values() if f.waiting or not (f.over or f.job.not_saved)}
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job is followed, waited for, or not written down yet."""
+        return any(f.waiting or not f.over or f.row.is_behind for f in self._by_id.values())
+
     def of(self, job: Job, *, known: bool = True) -> Follower:
         """The follower of a job, as the ledger has it now; `known`: it has it."""
         follower = self._by_id.get(job.id)

@@ -20,7 +20,7 @@ from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.router import FINDABLE_ADVICE, UNCERTAIN_ADVICE, remedy
 
-__all__ = ["bought", "failure", "heard", "unknown", "unreadable"]
+__all__ = ["bought", "failure", "heard", "not_the_account_s", "unknown", "unreadable"]
 
 
 def bought(row: JobRow, host: str) -> Job:
@@ -112,6 +112,15 @@ def unknown(host: str, handle: str, newest: Sequence[Job], *, forgets: bool = Fa
     return UnknownTask(
         f"{host} does not know the task {clean(handle, 80)}.",
         f"{known} A job is visible only to the key that submitted it.",
+    )
+
+
+def not_the_account_s(handle: str, newest: Sequence[Job]) -> UnknownTask:
+    """Where accounts share a router: one word for no such job and for another's."""
+    names = ", ".join(job.handle for job in newest)
+    return UnknownTask(
+        f"This account has no job {clean(handle, 80)}.",
+        f"Its newest jobs: {names}." if names else "It has no jobs yet.",
     )
 
 

@@ -127,8 +127,9 @@ class Services:
     """Built once. An account with a router of its own gets a copy: the limits stay shared.
 
     `hands_out_files`: callers can open what is saved here; False over HTTP, where only links reach them.
-    `forgets`: router and ledger are this process's own, and end with it. `news_read`: when those of an account were
-    last read, in steady seconds; not since one of its jobs has succeeded here.
+    `forgets`: router and ledger are this process's own, and end with it. `adopts`: jobs that the ledger lacks may be
+    asked for; False where several accounts share a router key, which opens all their jobs. `news_read`: when those of
+    an account were last read, in steady seconds; not since one of its jobs has succeeded here.
     """
 
     router: Router
@@ -140,6 +141,7 @@ class Services:
     pending_posts: PendingPosts
     hands_out_files: bool = True
     forgets: bool = False
+    adopts: bool = True
     news_read: dict[str, float] = field(default_factory=dict)
     requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
     downloads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_DOWNLOADS))

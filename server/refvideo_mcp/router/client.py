@@ -68,6 +68,7 @@ class Router:
     ):
         self.base_url = base_url.rstrip("/")
         self.host = urlsplit(self.base_url).netloc
+        self.has_key = bool(api_key)
         self.answered = False
         self.clock_ahead: float | None = None
         self._key = api_key

@@ -3,14 +3,17 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.jobs import Account, Caller, Clock
+from refvideo_mcp.jobs import Account, Accounts, Caller, Clock, no_key
 
-__all__ = ["HUNG_UP", "JOB_FACTS", "PLAYER", "Ctx", "ServerState", "caller_of", "state_of"]
+__all__ = ["ACCOUNT", "HUNG_UP", "JOB_FACTS", "PLAYER", "Ctx", "ServerState", "caller_of", "state_in", "state_of"]
 
-# Where a door puts into a request's scope a function that says whether its connection was closed meanwhile.
+# Where a door puts into a request's scope the name of its account, if callers have one each.
+ACCOUNT = "refvideo.account"
+# Where it puts a function that says whether its connection was closed meanwhile.
 HUNG_UP = "refvideo.hung_up"
 # The page that shows a job.
 PLAYER = "ui://refvideo/player.html"
@@ -20,7 +23,9 @@ JOB_FACTS = "refvideo/job"
 
 @dataclass(frozen=True)
 class ServerState:
-    """`own` is None while no key is set, or while settings cannot be used: then `fault` says which.
+    """`accounts` is None while no key is set, or while settings cannot be used: then `fault` says which.
+
+    `owner` names the account of whoever makes the request.
 
     `max_wait` is in seconds, None = by the client's name.
 
@@ -30,7 +35,8 @@ class ServerState:
     `confirm_above` is in seconds of video, None = never.
     """
 
-    own: Account | None
+    accounts: Accounts | None
+    owner: str
     clock: Clock
     sandbox: bool = False
     max_wait: int | None = None
@@ -51,13 +57,11 @@ class ServerState:
                 self.fault,
                 "Nothing was sent or bought. Ask the user to correct it in this server's configuration and restart it.",
             )
-        if self.own is None:
-            raise Refused(
-                "No API key is set, so no job can be started or read.",
-                "Ask the user to put MYROUTER_API_KEY into this server's configuration and to restart it. "
-                "MYROUTER_API_KEY=sandbox needs no account: it simulates the router and costs nothing.",
-            )
-        return self.own
+        if self.accounts is None:
+            raise no_key()
+        if not self.owner:
+            raise RuntimeError("a request without an account has come through the door")
+        return self.accounts.of(self.owner)
 
     @property
     def sign(self) -> str:
@@ -69,7 +73,14 @@ Ctx = Context[ServerState, Any]
 
 
 def state_of(ctx: Ctx) -> ServerState:
-    return ctx.request_context.lifespan_context
+    return state_in(ctx.request_context)
+
+
+def state_in(request: ServerRequestContext[Any, Any]) -> ServerState:
+    """What the request's tools work with: this is the one place that reads who makes it."""
+    state: ServerState = request.lifespan_context
+    owner = getattr(request.request, "scope", {}).get(ACCOUNT)
+    return state if owner is None else replace(state, owner=owner)
 
 
 def caller_of(ctx: Ctx) -> Caller:
