@@ -32,7 +32,7 @@ from refvideo_mcp.videos import Videos
 from virtual_time import VirtualClock
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from refvideo_mcp.ledger.rows import Rows
 
 __all__ = ["Process", "World"]
 
@@ -69,13 +69,13 @@ class MortalLedger(Ledger):
     fails = False
 
     @contextmanager
-    def _transaction(self, account: str | None = None, **options: Any) -> Iterator["Connection"]:
+    def _transaction(self, account: str | None = None, **options: Any) -> Iterator["Rows"]:
         if self.dead:
             raise LedgerError("The process is dead.")
         if self.fails:
             raise LedgerError("The disk is full.")
-        with super()._transaction(account, **options) as connection:
-            yield connection
+        with super()._transaction(account, **options) as rows:
+            yield rows
 
 
 class Unattended(PendingPosts):

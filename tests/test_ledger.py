@@ -294,23 +294,23 @@ def test_unfinished_are_the_open_and_the_finished_that_nobody_saved(ledger: Ledg
 
 def test_a_claim_is_won_once_until_it_is_free_again(ledger: Ledger) -> None:
     job = open_job(ledger)
-    assert ledger.try_lease(job.id, "last_asked_at", NOW, NOW - 2, NOW)
-    assert not ledger.try_lease(job.id, "last_asked_at", NOW + 1, NOW - 1, NOW + 1)
-    assert ledger.try_lease(job.id, "last_asked_at", NOW + 2, NOW, NOW + 2)
+    assert ledger.try_lease(job.id, "last_asked_at", NOW - 2, NOW)
+    assert not ledger.try_lease(job.id, "last_asked_at", NOW - 1, NOW + 1)
+    assert ledger.try_lease(job.id, "last_asked_at", NOW, NOW + 2)
     found = ledger.get(job.id)
     assert found == replace(job, last_asked_at=NOW + 2)
 
 
 def test_a_job_without_a_row_is_for_whoever_asks(ledger: Ledger) -> None:
-    assert ledger.try_lease("forgotten", "last_asked_at", NOW, NOW - 2, NOW)
+    assert ledger.try_lease("forgotten", "last_asked_at", NOW - 2, NOW)
 
 
 def test_a_claim_made_by_a_clock_since_set_back_does_not_bind(ledger: Ledger) -> None:
     """Otherwise nobody would ask for an hour after the clock of a notebook was set right by an hour."""
     job = open_job(ledger)
-    assert ledger.try_lease(job.id, "saving_until", NOW + 3600, NOW + 3600, NOW + 4200)
-    assert ledger.try_lease(job.id, "saving_until", NOW, NOW, NOW + 600)
-    assert not ledger.try_lease(job.id, "saving_until", NOW - 5, NOW - 5, NOW + 595)
+    assert ledger.try_lease(job.id, "saving_until", NOW + 3600, NOW + 4200)
+    assert ledger.try_lease(job.id, "saving_until", NOW, NOW + 600)
+    assert not ledger.try_lease(job.id, "saving_until", NOW - 5, NOW + 595)
 
 
 def test_a_finished_video_is_told_once(ledger: Ledger) -> None:

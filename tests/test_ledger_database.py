@@ -14,6 +14,7 @@ from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger import Draft, Job, Ledger
 from refvideo_mcp.ledger.database import connect
 from refvideo_mcp.ledger.schema import STEPS, migrate
+from refvideo_mcp.ledger.store import BUSY_SECONDS
 
 pytest_plugins = ["ledger_places"]
 
@@ -57,7 +58,7 @@ def say_it_in_german(connection: Connection) -> None:
 
 def test_an_older_ledger_is_brought_forward_step_by_step(place: Path | str, ledger: Ledger) -> None:
     job = open_job(ledger)
-    database = connect(place)
+    database = connect(place, BUSY_SECONDS)
     try:
         with database.transaction(5) as connection:
             migrate(
@@ -86,7 +87,7 @@ def _speed_and_version(connection: Connection) -> tuple[str, int]:
 def test_a_ledger_of_the_first_version_gets_the_indexes_of_a_new_one(
     place: Path | str, opened: Callable[[Path | str], Ledger]
 ) -> None:
-    database = connect(place)
+    database = connect(place, BUSY_SECONDS)
     with database.transaction(5) as connection:
         new = _indexes(connection)
         for name in new - {"refvideo_jobs_keys", "ix_refvideo_jobs_task_id"}:
@@ -95,7 +96,7 @@ def test_a_ledger_of_the_first_version_gets_the_indexes_of_a_new_one(
         connection.exec_driver_sql("UPDATE refvideo_schema SET version = 1")
     database.close()
     open_job(opened(place))
-    database = connect(place)
+    database = connect(place, BUSY_SECONDS)
     with database.transaction(5) as connection:
         assert _indexes(connection) == new
     database.close()
@@ -110,7 +111,7 @@ def test_a_step_that_fails_leaves_the_ledger_as_it_was(place: Path | str, ledger
         raise RuntimeError("a bug")
 
     job = open_job(ledger)
-    database = connect(place)
+    database = connect(place, BUSY_SECONDS)
     try:
         with pytest.raises(RuntimeError, match="a bug"), database.transaction(5) as connection:
             migrate(connection, (*STEPS, mark_as_fast, fail))
@@ -134,7 +135,7 @@ def test_a_new_ledger_is_of_the_newest_version_without_any_step(place: Path | st
     def never(_: Connection) -> None:
         raise AssertionError
 
-    database = connect(place)
+    database = connect(place, BUSY_SECONDS)
     try:
         with database.transaction(5) as connection:
             connection.exec_driver_sql("DROP TABLE refvideo_jobs")
@@ -146,7 +147,7 @@ def test_a_new_ledger_is_of_the_newest_version_without_any_step(place: Path | st
 
 
 def test_a_newer_ledger_is_refused(place: Path | str, opened: Callable[[Path | str], Ledger]) -> None:
-    database = connect(place)
+    database = connect(place, BUSY_SECONDS)
     with database.transaction(5) as connection:
         connection.exec_driver_sql("UPDATE refvideo_schema SET version = 7")
     database.close()
@@ -234,8 +235,10 @@ def test_other_words_of_a_server_are_passed_on_by_their_code(
     url = postgres.new_place()
     ledger = opened(url)
     open_job(ledger)
-    with ledger._transaction() as connection:
+    database = connect(url, BUSY_SECONDS)
+    with database.transaction(5) as connection:
         connection.exec_driver_sql("DROP TABLE refvideo_jobs")
+    database.close()
     with pytest.raises(Refused) as refused:
         open_job(ledger)
     assert refused.value.happened == (

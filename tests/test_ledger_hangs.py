@@ -84,7 +84,7 @@ def test_no_function_waits_for_a_server_that_hangs(
             lambda: ledger.find("ann", "task-1"),
             lambda: ledger.newest("ann", 5),
             lambda: ledger.update(job.id, lambda job: replace(job, told=True)),
-            lambda: ledger.try_lease(job.id, "saving_until", NOW, NOW, NOW + 600),
+            lambda: ledger.try_lease(job.id, "saving_until", NOW, NOW + 600),
             lambda: ledger.pop_unreported("ann", set()),
         )
     for answer in answers:

@@ -18,7 +18,7 @@ import pytest
 from postgres import Postgres
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger import Day, Draft, Job, Ledger
-from refvideo_mcp.ledger.database import BUSY_SECONDS
+from refvideo_mcp.ledger.store import BUSY_SECONDS
 
 pytest_plugins = ["ledger_places"]
 
@@ -183,7 +183,7 @@ def claim_each(place: Path | str, at_once: Barrier) -> list[bool]:
     with closing(Ledger(place)) as ledger:
         for job in ledger.newest("ann", ROUNDS):
             at_once.wait()
-            won.append(ledger.try_lease(job.id, "saving_until", NOW, NOW, NOW + 600))
+            won.append(ledger.try_lease(job.id, "saving_until", NOW, NOW + 600))
     return won
 
 

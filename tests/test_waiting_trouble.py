@@ -17,7 +17,7 @@ from fake_router import UNREACHABLE, FakeRouter, Reply, files, jobs, process, re
 from marker import KEY
 from refvideo_mcp.app import build_server, running
 from refvideo_mcp.jobs import Clock, PendingPosts, collector, services
-from refvideo_mcp.ledger import Ledger, database
+from refvideo_mcp.ledger import Ledger, store
 from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
 
@@ -426,7 +426,7 @@ async def test_an_end_that_the_ledger_missed_is_written_though_nobody_asks(
 async def test_what_the_ledger_missed_while_another_change_waited_for_it_is_written_with_that(
     router: FakeRouter, ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 2.0)  # real seconds: the ledger is outside of our clock
+    monkeypatch.setattr(store, "BUSY_SECONDS", 2.0)  # real seconds: the ledger is outside of our clock
     router.clock, router.submissions = Clock(), [Reply(after=0.5)]
     async with process(router, ledger) as client, anyio.create_task_group() as tasks:
 

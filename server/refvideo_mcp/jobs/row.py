@@ -156,7 +156,7 @@ class JobRow:
         now = self._clock.now()
         try:
             return await self._services.ask(
-                self._services.ledger.try_lease, self.job.id, "last_asked_at", now, now - gap, now
+                self._services.ledger.try_lease, self.job.id, "last_asked_at", now - gap, now
             )
         except LedgerError:
             return True

@@ -225,7 +225,7 @@ class _Lease:
         self._until = now + LEASE_SECONDS
         try:
             return await self._services.ask(
-                self._services.ledger.try_lease, self._job_id, "saving_until", now, now, self._until
+                self._services.ledger.try_lease, self._job_id, "saving_until", now, self._until
             )
         except LedgerError:
             return True

@@ -1,33 +1,18 @@
 """What is remembered of one job."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.errors import clean
 from refvideo_mcp.schemas import JobState, TaskResult, TaskVideo, is_handle
 
-__all__ = ["ENDED", "OPEN", "Day", "Draft", "Job", "LedgerError", "Video", "before_buying"]
+__all__ = ["ENDED", "OPEN", "Day", "Draft", "Job", "Video"]
 
 NO_VIDEO = "the router says that it succeeded but gives no video: ask its support"
-NOTHING = "Nothing was sent: a job that cannot be remembered is not bought."
 OPEN: frozenset[JobState] = frozenset({"submitting", "queued", "processing"})
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "rejected", "uncertain"})
-
-
-class LedgerError(Refused):
-    """The ledger cannot be used."""
-
-
-@contextmanager
-def before_buying() -> Iterator[None]:
-    """Say of a ledger that cannot be used what that means for whoever wants a new job."""
-    try:
-        yield
-    except LedgerError as error:
-        raise Refused(error.happened, (error.advice + f" {NOTHING}")) from error
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from refvideo_mcp.errors import ask_user
-from refvideo_mcp.ledger.job import LedgerError
+from refvideo_mcp.ledger.errors import LedgerError
 
 __all__ = ["STEPS", "is_current", "jobs", "migrate"]
 

@@ -13,16 +13,13 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL
 
+from refvideo_mcp.ledger.errors import Moved
 from refvideo_mcp.ledger.schema import is_current, migrate
 
-__all__ = ["Moved", "SqliteFile"]
+__all__ = ["SqliteFile"]
 
 # As many as ask at once: a connection that is not kept costs an fsync when it is closed.
 CONNECTIONS = 8
-
-
-class Moved(Exception):
-    """The file that is open is not the one at its path any longer, or there is none."""
 
 
 class SqliteFile:
