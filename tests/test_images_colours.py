@@ -439,7 +439,7 @@ async def test_the_thumbnails_beside_a_video_show_the_same_colours(tmp_path: Pat
     odd = [saved(large, "PNG"), saved(scene(), "PNG", icc_profile=pictures.grey_profile())]
     odd.append(saved(scene(mode="CMYK"), "JPEG", quality=95))
     loaded = [await load(tmp_path, a_png=picture) for picture in odd]
-    await Previews(tmp_path / "cache").remember("job", [sent(one)[0] for one in loaded])
+    await Previews(tmp_path / "cache").remember("job", [[sent(one)[0] for one in loaded]])
     kept = [decoded(file.read_bytes()) for file in sorted((tmp_path / "cache").iterdir())]
     assert len(kept) == 3
     assert kept[0].convert("L").getextrema() == pytest.approx((0, 255), abs=8)

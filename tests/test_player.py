@@ -93,7 +93,7 @@ async def plays(player: Player) -> None:
 async def test_progress_moves_without_the_model_and_then_the_video_plays(
     chat: Chat, drawn: Path, tmp_path: Path
 ) -> None:
-    async with chat(seconds=9) as app:
+    async with chat(seconds=9, cache_dir=tmp_path / "cache") as app:
         player = await app.open("generate_reference_video", theme="light")
         await start(app, player, order(drawn))
         await expect(player.frame.get_by_role("heading", name=PROMPT)).to_be_visible()
@@ -108,6 +108,9 @@ async def test_progress_moves_without_the_model_and_then_the_video_plays(
         assert str(await player.evaluate("() => document.querySelector('video').src")).startswith("http://127.0.0.1:")
         await expect(player.frame.get_by_text("2 s · 960\u00d7540 · seed 33311")).to_be_visible()
         await expect(player.frame.locator("#place")).to_contain_text(f"Saved at {tmp_path}")
+        subjects = player.frame.get_by_role("list", name="Subjects").get_by_role("listitem")
+        await expect(subjects).to_have_text(["@fox", "@lantern"])
+        await player.until("() => [...document.querySelectorAll('#subjects img')].every(i => i.naturalWidth === 128)")
         await player.screenshot("done")
         await plays(player)
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mcp import Client
 from mcp.client.extension import advertise
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp_types import TextResourceContents
+from PIL import Image
 
 from fake_router import FakeRouter, said
 from marker import KEY
@@ -27,7 +29,7 @@ SHOWS_APPS = [advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})]
 FROM_PLAYER: Any = {"refvideo/player": True}
 GOLDEN = Path(__file__).parents[1] / "tool_schemas"
 MP4 = b"\x00\x00\x00\x18ftypisom" + bytes(64)
-ORDER = {"prompt": "@1 runs", "subjects": [{"id": "1", "images": ["https://pictures.example/1.png"]}]}
+ORDER: dict[str, Any] = {"prompt": "@1 runs", "subjects": [{"id": "1", "images": ["https://pictures.example/1.png"]}]}
 
 
 def window(
@@ -176,3 +178,24 @@ async def test_the_player_is_told_what_it_cannot_know(tmp_path: Path) -> None:
         await clock.sleep(4)
         result = await client.call_tool("get_task_result", {"task_id": "task-1", "wait_seconds": 3})
     assert (result.meta or {})["refvideo/job"] == {"seconds": pytest.approx(7, abs=0.5), "prompt": "@1 runs"}
+
+
+@ERAS
+async def test_the_player_is_given_its_subjects_once_and_small(tmp_path: Path, era: str) -> None:
+    """Noise is what a JPEG of few bytes shows worst."""
+    clock = VirtualClock()
+    shades = Image.frombytes("RGB", (600, 400), random.Random(1).randbytes(600 * 400 * 3))
+    shades.save(tmp_path / "noise.png")
+    noise = {"id": "noise", "images": [str(tmp_path / "noise.png")]}
+    order = {"prompt": "@1 meets @noise", "subjects": [*ORDER["subjects"], noise]}
+    async with clock.passing(), window(tmp_path, clock, mode=era, cache_dir=tmp_path / "cache") as client:
+        await client.call_tool("generate_reference_video", order)
+        marks: list[Any] = [{"refvideo/player": {"hasSubjects": has}} for has in (False, True)]
+        results = [await client.call_tool("get_task_result", {"task_id": "task-1"}, meta=mark) for mark in marks]
+    first, second = [(result.meta or {})["refvideo/job"] for result in results]
+    (given,) = first["subjects"]  # a picture that is a link was never here
+    assert given["id"] == "noise"
+    kind, _, encoded = given["picture"].partition(";base64,")
+    assert kind == "data:image/jpeg"
+    assert len(base64.b64decode(encoded)) <= 8000
+    assert "subjects" not in second

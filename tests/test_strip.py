@@ -51,7 +51,7 @@ def shows(strip: Image.Image, at: tuple[int, int], colour: Rgb) -> bool:
 async def test_strip_shows_the_reference_and_the_start_middle_and_end(tmp_path: Path) -> None:
     videos = Videos(None, cache=tmp_path / "cache")
     video = film(tmp_path / "cat.mp4", colours(RED, GREEN, BLUE))
-    await videos.previews.remember("job-1", [encoded(Image.new("RGB", (1600, 900), GOLD))])
+    await videos.previews.remember("job-1", [[encoded(Image.new("RGB", (1600, 900), GOLD))]])
     strip = await videos.previews.filmstrip("job-1", video)
     picture = seen(strip)
     assert strip is not None
@@ -68,7 +68,7 @@ async def test_references_share_their_place_and_the_frames_stay_one_row(tmp_path
     video = film(tmp_path / "cat.mp4", colours(RED, GREEN, BLUE))
     views = [encoded(Image.new("RGB", size, GOLD)) for size in ((900, 900), (300, 1200), (1200, 300))]
     for count, size in ((0, (1024, 213)), (2, (1020, 198)), (3, (1015, 171)), (21, (1010, 166))):
-        await videos.previews.remember(f"job-{count}", (views * 7)[:count])
+        await videos.previews.remember(f"job-{count}", [(views * 7)[:count]])
         picture = seen(await videos.previews.filmstrip(f"job-{count}", video))
         assert picture.size == size
         assert shows(picture, (picture.width - 20, 60), BLUE)
@@ -82,7 +82,7 @@ async def test_strip_of_any_shape_keeps_to_its_limits(
     size: tuple[int, int], strip_size: tuple[int, int], tmp_path: Path
 ) -> None:
     videos = Videos(None, cache=tmp_path)
-    await videos.previews.remember("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
+    await videos.previews.remember("job-1", [[encoded(Image.new("RGB", (300, 300), GOLD))]])
     video = film(tmp_path / "cat.mp4", colours(RED, GREEN, BLUE, size=size), 1)
     assert seen(await videos.previews.filmstrip("job-1", video)).size == strip_size
 
@@ -109,7 +109,7 @@ async def test_thumbnail_is_upright_small_and_says_nothing_about_its_origin(tmp_
     exif[0x0112], exif[0x010E] = 6, "taken at home"
     halves = Image.new("RGB", (800, 400), RED)
     halves.paste(BLUE, (400, 0, 800, 400))
-    await Videos(None, cache=tmp_path).previews.remember("job-1", [encoded(halves, "JPEG", exif=exif)])
+    await Videos(None, cache=tmp_path).previews.remember("job-1", [[encoded(halves, "JPEG", exif=exif)]])
     (thumbnail,) = names(tmp_path)
     with Image.open(tmp_path / thumbnail) as picture:
         assert (picture.size, picture.format) == ((128, 256), "JPEG")
@@ -118,7 +118,7 @@ async def test_thumbnail_is_upright_small_and_says_nothing_about_its_origin(tmp_
 
 
 async def test_transparent_reference_is_on_white(tmp_path: Path) -> None:
-    await Videos(None, cache=tmp_path).previews.remember("job-1", [encoded(Image.new("RGBA", (300, 300)))])
+    await Videos(None, cache=tmp_path).previews.remember("job-1", [[encoded(Image.new("RGBA", (300, 300)))]])
     (thumbnail,) = names(tmp_path)
     with Image.open(tmp_path / thumbnail) as picture:
         assert shows(picture, (128, 128), (255, 255, 255))
@@ -127,11 +127,11 @@ async def test_transparent_reference_is_on_white(tmp_path: Path) -> None:
 async def test_previews_are_kept_for_a_month(tmp_path: Path) -> None:
     videos = Videos(None, cache=tmp_path)
     picture = [encoded(Image.new("RGB", (300, 300), GOLD))]
-    await videos.previews.remember("old", picture)
+    await videos.previews.remember("old", [picture])
     for name in (*names(tmp_path), "the user's own"):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (0, 0))
-    await videos.previews.remember("new", picture)
+    await videos.previews.remember("new", [picture])
     own, preview = sorted(names(tmp_path), reverse=True)
     assert own == "the user's own"
     assert preview.startswith("preview-")
@@ -139,7 +139,7 @@ async def test_previews_are_kept_for_a_month(tmp_path: Path) -> None:
 
 async def test_broken_picture_is_left_out(tmp_path: Path) -> None:
     whole = encoded(Image.new("RGB", (300, 300), GOLD))
-    await Videos(None, cache=tmp_path).previews.remember("job-1", [b"", b"<html>", whole[:60], whole])
+    await Videos(None, cache=tmp_path).previews.remember("job-1", [[b"", b"<html>", whole[:60], whole]])
     assert len(names(tmp_path)) == 1
 
 
@@ -225,7 +225,7 @@ async def test_video_of_vast_pictures_has_no_strip_and_takes_no_memory(
 async def test_job_id_is_never_a_path(tmp_path: Path) -> None:
     videos = Videos(None, cache=tmp_path / "cache")
     job_id = "../../escaped\n"
-    await videos.previews.remember(job_id, [encoded(Image.new("RGB", (300, 300), GOLD))])
+    await videos.previews.remember(job_id, [[encoded(Image.new("RGB", (300, 300), GOLD))]])
     strip = await videos.previews.filmstrip(job_id, film(tmp_path / "cat.mp4", colours(RED), 1))
     assert strip is not None
     assert strip.parent == tmp_path / "cache"
@@ -235,14 +235,14 @@ async def test_job_id_is_never_a_path(tmp_path: Path) -> None:
 async def test_cache_that_cannot_be_written_costs_the_preview_only(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("the user's own")
     videos = Videos(None, cache=tmp_path / "cache")
-    await videos.previews.remember("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
+    await videos.previews.remember("job-1", [[encoded(Image.new("RGB", (300, 300), GOLD))]])
     assert await videos.previews.filmstrip("job-1", film(tmp_path / "cat.mp4", colours(RED), 1)) is None
 
 
 async def test_switched_off_nothing_is_kept(tmp_path: Path) -> None:
     video = film(tmp_path / "cat.mp4", colours(RED), 1)
     for videos in (Videos(None, cache=tmp_path / "cache", preview=False), Videos(None)):
-        await videos.previews.remember("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
+        await videos.previews.remember("job-1", [[encoded(Image.new("RGB", (300, 300), GOLD))]])
         assert await videos.previews.filmstrip("job-1", video) is None
     assert names(tmp_path) == ["cat.mp4"]
 
@@ -251,6 +251,6 @@ async def test_without_the_extra_nothing_breaks(tmp_path: Path, monkeypatch: pyt
     video = film(tmp_path / "cat.mp4", colours(RED), 1)
     monkeypatch.setitem(sys.modules, "av", None)  # as if it were not installed
     videos = Videos(None, cache=tmp_path / "cache")
-    await videos.previews.remember("job-1", [encoded(Image.new("RGB", (300, 300), GOLD))])
+    await videos.previews.remember("job-1", [[encoded(Image.new("RGB", (300, 300), GOLD))]])
     assert await videos.previews.filmstrip("job-1", video) is None
     assert names(tmp_path) == ["cat.mp4"]

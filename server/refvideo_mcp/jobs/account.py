@@ -24,6 +24,7 @@ __all__ = ["Account"]
 # A call that does not want to wait still gets a fresh look, if the router is quick.
 SHORTEST_WAIT_SECONDS = 10.0
 FRESH_SECONDS = 2.0
+MOST_PORTRAITS = 7
 
 OnProgress = Callable[[Job, float], Awaitable[None]]
 
@@ -159,6 +160,12 @@ class Account:
         if job is None or job.state != "succeeded" or not job.saved_to:
             raise Refused(f"No video of job {clean(handle, 80)} is saved here.", "Its result tells how it stands.")
         return await self._services.videos.chunk(job.saved_to, offset)
+
+    async def portraits(self, job: Job) -> dict[str, bytes]:
+        """A small JPEG of each subject of a job, by its id, where there is one."""
+        ids = [str(subject["id"]) for subject in (job.request or {}).get("subjects", [])][:MOST_PORTRAITS]
+        found = await self._services.videos.previews.portraits(job.id, len(ids))
+        return {id: portrait for id, portrait in zip(ids, found, strict=True) if portrait}
 
     async def newest(self, limit: int, states: Sequence[JobState] = ()) -> list[Job]:
         """The account's jobs, newest first."""

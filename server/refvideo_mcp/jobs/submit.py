@@ -138,7 +138,7 @@ class Submitter:
         try:
             if not joined:
                 if prepared.loaded.pictures:
-                    self._background.start_soon(self._remember_references, job.id, prepared.loaded)
+                    self._background.start_soon(self._remember_references, job.id, prepared.loaded, caller)
                 self._background.start_soon(self._collector.collect_soon)
             await row.until(lambda: row.job.state != "submitting", caller.begun + ANSWER_SECONDS)
             answer = bought(row, self._host)
@@ -331,9 +331,13 @@ class Submitter:
             self._background.start_soon(post, row, self._services, body, caller.begun + ANSWER_SECONDS)
         return row, used
 
-    async def _remember_references(self, job_id: str, loaded: LoadedRequest) -> None:
-        pictures = [picture.content for picture in loaded.pictures.values()]
-        await self._services.videos.previews.remember(job_id, pictures)
+    async def _remember_references(self, job_id: str, loaded: LoadedRequest, caller: Caller) -> None:
+        left = dict(loaded.pictures)  # the same picture twice is shown once
+        subjects = [
+            [left.pop(image).content for image in subject.images if image in left]
+            for subject in loaded.request.subjects
+        ]
+        await self._services.videos.previews.remember(job_id, subjects, for_strip=not caller.shows_subjects)
 
     async def _delivered(self, row: JobRow, answer: Job, caller: Caller) -> None:
         try:

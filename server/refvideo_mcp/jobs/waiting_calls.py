@@ -23,13 +23,15 @@ class Caller:
 
     `request` is the id that its client gave to the request, if any: a second request under the same id, while the
     first is open or just answered, is the first one sent again. `hung_up` says whether the connection that would carry
-    the answer is closed, `has_unread` whether something in it waits to be read.
+    the answer is closed, `has_unread` whether something in it waits to be read. `shows_subjects`: its
+    client shows people who is in a video.
     """
 
     begun: float = 0.0
     request: str | None = None
     hung_up: Callable[[], bool] = _never
     has_unread: Callable[[], bool] = _never
+    shows_subjects: bool = False
 
 
 class WaitingCalls:

@@ -98,9 +98,9 @@ const host = (() => {
     /** Call `listener` with the parameters of each notification of this method; set it before `meet`. */
     on: (method, listener) => listeners.set(method, listener),
     request,
-    /** A tool of our server. The mark says that the agent has not seen the answer. */
-    call: (name, args, seconds) =>
-      request("tools/call", { name, arguments: args, _meta: { "refvideo/player": true } }, seconds),
+    /** A tool of our server. The mark says that the agent has not seen the answer, and what the page has already. */
+    call: (name, args, seconds, mark = true) =>
+      request("tools/call", { name, arguments: args, _meta: { "refvideo/player": mark } }, seconds),
     async meet() {
       const appInfo = { name: "refvideo-player", version: "1" };
       const appCapabilities = { availableDisplayModes: ["inline"] };

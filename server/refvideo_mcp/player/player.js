@@ -60,6 +60,7 @@ const player = (() => {
       rawStatus: answer.raw_status,
       seed: answer.seed,
       prompt: facts.prompt ?? job.prompt,
+      subjects: facts.subjects ?? job.subjects,
       url: video?.url,
       expiresAt: video?.expires_at,
       type: video?.type ?? "mp4",
@@ -111,7 +112,8 @@ const player = (() => {
   }
 
   function look(seconds) {
-    return host.call("get_task_result", { task_id: handle(), wait_seconds: seconds }, seconds + 60);
+    const args = { task_id: handle(), wait_seconds: seconds };
+    return host.call("get_task_result", args, seconds + 60, { hasSubjects: Boolean(job.subjects) });
   }
 
   /** Look after the job until it ends: one call at a time, none while nobody can see it. */

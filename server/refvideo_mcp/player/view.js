@@ -32,6 +32,18 @@ const view = (() => {
     );
   }
 
+  /** Who is in the video, once: the pictures never change. */
+  function putSubjects(subjects) {
+    const list = $("subjects");
+    if (!subjects || list.childElementCount) return;
+    list.hidden = false;
+    for (const { id, picture } of subjects) {
+      const image = Object.assign(document.createElement("img"), { src: picture, alt: "" });
+      const item = list.appendChild(document.createElement("li"));
+      item.append(image, `@${id}`);
+    }
+  }
+
   const name = (job) => job.rawStatus ?? STATES[job.state] ?? "Starting";
 
   function state(job) {
@@ -98,6 +110,7 @@ const view = (() => {
       $("player").dataset.phase = job.phase;
       $("sandbox").hidden = !job.isSandbox;
       putPrompt(job.prompt);
+      putSubjects(job.subjects);
       if (job.shape) $("stage").style.setProperty("--shape", job.shape);
       work(job);
       $("media").hidden = job.phase !== "playing";

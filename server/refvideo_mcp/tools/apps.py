@@ -23,14 +23,27 @@ def is_asked_by_player(ctx: Ctx) -> bool:
     return PLAYER_MARK in (ctx.request_context.meta or {})
 
 
-def with_facts(ctx: Ctx, result: CallToolResult, job: Job) -> CallToolResult:
+async def with_facts(ctx: Ctx, result: CallToolResult, job: Job) -> CallToolResult:
     """The result with what the player cannot know otherwise; unchanged for clients without MCP Apps."""
     if not client_supports_apps(ctx):
         return result
+    mark = (ctx.request_context.meta or {}).get(PLAYER_MARK)
+    has_subjects = isinstance(mark, dict) and bool(mark.get("hasSubjects"))
+    portraits = {} if has_subjects else await state_of(ctx).account.portraits(job)
+    subjects = [
+        {"id": clean(id, 40), "picture": f"data:image/jpeg;base64,{base64.b64encode(portrait).decode()}"}
+        for id, portrait in portraits.items()
+    ]
     # An age, not a time: the clock of the person's device may be another.
     seconds = (job.changed_at if job.ended else state_of(ctx).clock.now()) - job.opened_at
-    facts = {"seconds": round(max(0.0, seconds), 1), "prompt": clean(job.prompt or "", 500), "told": _told(job)}
-    return result.model_copy(update={"meta": {JOB_FACTS: {name: fact for name, fact in facts.items() if fact != ""}}})
+    facts = {
+        "seconds": round(max(0.0, seconds), 1),
+        "prompt": clean(job.prompt or "", 500),
+        "subjects": subjects,
+        "told": _told(job),
+    }
+    given = {name: fact for name, fact in facts.items() if fact not in ("", [])}
+    return result.model_copy(update={"meta": {JOB_FACTS: given}})
 
 
 def _told(job: Job) -> str:

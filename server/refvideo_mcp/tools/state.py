@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mcp.server.apps import client_supports_apps
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context
 
@@ -86,6 +87,11 @@ def state_in(request: ServerRequestContext[Any, Any]) -> ServerState:
 def caller_of(ctx: Ctx) -> Caller:
     """Who makes the call that has just arrived."""
     request, state = ctx.request_context, state_of(ctx)
-    caller = replace(state.caller, begun=state.clock.steady(), request=str(request.request_id))
+    caller = replace(
+        state.caller,
+        begun=state.clock.steady(),
+        request=str(request.request_id),
+        shows_subjects=client_supports_apps(ctx),
+    )
     hung_up = getattr(request.request, "scope", {}).get(HUNG_UP)
     return caller if hung_up is None else replace(caller, hung_up=hung_up)

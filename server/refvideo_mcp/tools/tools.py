@@ -102,7 +102,7 @@ async def _answer(ctx: Ctx, job: Job, around: Around = NOTHING_ELSE, *, tell: bo
     links = _client(ctx) in LINK_CLIENTS and (ctx.protocol_version or "") >= LINKS_SINCE
     pictures = _client(ctx) != NAMELESS
     result = await answer_about(job, state_of(ctx), around, links=links, pictures=pictures, tell=tell)
-    return with_facts(ctx, result, job)
+    return await with_facts(ctx, result, job)
 
 
 async def answer_about(

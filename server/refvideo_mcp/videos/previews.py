@@ -22,6 +22,7 @@ __all__ = ["Previews"]
 log = logging.getLogger(__name__)
 
 _THUMBNAIL = (256, 256)
+_PORTRAIT, _PORTRAIT_BYTES = (128, 128), 8_000
 _KEPT_SECONDS = 30 * 24 * 3600
 _LONGEST_SECONDS = 30
 
@@ -36,12 +37,23 @@ class Previews:
         self._folder = folder
         self._one_strip, self._one_decoder = anyio.Semaphore(1), anyio.Semaphore(1)
 
-    async def remember(self, job_id: str, pictures: Sequence[bytes]) -> None:
-        """Keep thumbnails of a job's pictures. What is no picture is left out."""
-        if self._folder is not None and find_spec("av"):
+    async def remember(self, job_id: str, subjects: Sequence[Sequence[bytes]], *, for_strip: bool = True) -> None:
+        """Keep thumbnails of the pictures of a job's subjects. What is no picture is left out.
+
+        `for_strip`: nothing but the filmstrip needs them.
+        """
+        if self._folder is not None and not (for_strip and find_spec("av") is None):
             async with self._one_decoder:
                 with contextlib.suppress(OSError):
-                    await anyio.to_thread.run_sync(_keep_thumbnails, self._folder, _name(job_id), pictures)
+                    await anyio.to_thread.run_sync(_keep_thumbnails, self._folder, _name(job_id), subjects)
+
+    async def portraits(self, job_id: str, subjects: int) -> list[bytes | None]:
+        """A small JPEG of each of a job's subjects, where there is one: 8 kB at most, for a page that shows them."""
+        if self._folder is None:
+            return [None] * subjects
+        files = [self._folder / f"{_name(job_id)}-{subject:02}-00.jpg" for subject in range(subjects)]
+        async with self._one_decoder:
+            return await anyio.to_thread.run_sync(lambda: [_portrait(file) for file in files])
 
     async def filmstrip(self, job_id: str, video: Path) -> Path | None:
         """A picture that shows the references and the video's start, middle and end; None where there can be none."""
@@ -93,27 +105,38 @@ def _thumbnails(folder: Path, name: str) -> list[str]:
     return sorted(str(file) for file in folder.glob(f"{name}-*.jpg"))
 
 
-def _keep_thumbnails(folder: Path, name: str, pictures: Sequence[bytes]) -> None:
+def _keep_thumbnails(folder: Path, name: str, subjects: Sequence[Sequence[bytes]]) -> None:
     _prepare(folder)
-    for number, content in enumerate(pictures):
-        thumbnail = _thumbnail(content)
-        if thumbnail is not None:
-            (folder / f"{name}-{number:02}.jpg").write_bytes(thumbnail)
+    for place, pictures in enumerate(subjects):
+        for number, content in enumerate(pictures):
+            thumbnail = _thumbnail(content, _THUMBNAIL, 85)
+            if thumbnail is not None:
+                (folder / f"{name}-{place:02}-{number:02}.jpg").write_bytes(thumbnail)
 
 
-def _thumbnail(content: bytes) -> bytes | None:
+def _portrait(file: Path) -> bytes | None:
+    """As good as fits."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    made = (_thumbnail(content, _PORTRAIT, quality) for quality in (80, 60, 40, 20))
+    return next((portrait for portrait in made if portrait and len(portrait) <= _PORTRAIT_BYTES), None)
+
+
+def _thumbnail(content: bytes, size: tuple[int, int], quality: int) -> bytes | None:
     from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as opened:
-            opened.draft("RGB", _THUMBNAIL)
+            opened.draft("RGB", size)
             picture = opened.convert("RGBA") if opened.mode == "P" else opened  # a palette cannot be scaled smoothly
-            picture.thumbnail(_THUMBNAIL)
+            picture.thumbnail(size)
             upright = ImageOps.exif_transpose(picture).convert("RGBA")
     except Exception:  # Pillow's decoders raise many kinds for a broken file
         return None
     solid = Image.new("RGB", upright.size, (255, 255, 255))
     solid.paste(upright, mask=upright.getchannel("A"))
     kept = io.BytesIO()
-    solid.save(kept, "JPEG", quality=85)
+    solid.save(kept, "JPEG", quality=quality)
     return kept.getvalue()
