@@ -7,14 +7,28 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
+import httpx2
 from anyio.abc import Process
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from command_line import COMMAND, environment
 from marker import KEY
 
-__all__ = ["HttpServer", "serving"]
+__all__ = ["HttpServer", "calling_with", "serving"]
+
+
+@asynccontextmanager
+async def calling_with(url: str, token: str, **options: Any) -> AsyncIterator[Client]:
+    """A client that shows a token."""
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=60) as http,
+        Client(streamable_http_client(url, http_client=http), **options) as client,
+    ):
+        yield client
 
 
 @contextmanager
@@ -46,7 +60,7 @@ class HttpServer:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, home: Path, router_url: str, **settings: str) -> AsyncIterator["HttpServer"]:
+    async def running(cls, home: Path, router_url: str, *options: str, **settings: str) -> AsyncIterator["HttpServer"]:
         """Killed at the end of the block, if it still runs."""
         env = {
             "HOME": str(home),
@@ -60,7 +74,9 @@ class HttpServer:
         try:
             with (home / "stderr").open("wb") as stderr:
                 process = await anyio.open_process(
-                    [*COMMAND, "serve", "--http", "--port", "0"], env=environment(**env | settings), stderr=stderr
+                    [*COMMAND, "serve", "--http", "--port", "0", *options],
+                    env=environment(**env | settings),
+                    stderr=stderr,
                 )
         finally:
             signal.signal(signal.SIGINT, before)

@@ -28,6 +28,7 @@ COMMANDS = [
     "config",
     "demo",
     "release",
+    "token",
     "forget",
 ]
 TOOL_SCHEMAS = Path(__file__).parents[1] / "tool_schemas"

@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "player": {"errors", "schemas", "jobs"},
     "prompts": {"errors", "schemas", "jobs"},
     "app": DOMAIN | {"jobs", "sandbox"} | FACES,
-    "doors": {"app", "logs", "settings", "startup"},
+    "doors": {"app", "errors", "logs", "settings", "startup"},
     "cli": {
         "app",
         "doors",
@@ -65,7 +65,7 @@ ALSO = {
 # Library → the rooms that may know it.
 LIBRARIES = {
     "mcp.server.auth": {"doors"},  # who calls is read there and at the face, and passed on as a plain name
-    "mcp": FACES | {"app", "cli"},
+    "mcp": FACES | {"app", "doors", "cli"},
     "mcp_types": FACES | {"app", "cli"},
     "httpx2": {"network", "router", "videos", "app", "cli"},
     "sqlalchemy": {"ledger"},

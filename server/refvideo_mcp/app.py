@@ -135,8 +135,9 @@ def build_server(
     timeouts: Timeouts | None = None,
     caller: Caller | None = None,
     key_of: Callable[[str], str] | None = None,
+    on_start: Callable[[ServerState], object] = lambda state: None,
 ) -> MCPServer[ServerState]:
-    """A server ready to be run by a door; `running` says what the arguments are."""
+    """A server ready to be run by a door; `running` says what the arguments are, and `on_start` gets what it yields."""
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[ServerState]) -> AsyncIterator[ServerState]:
@@ -151,6 +152,7 @@ def build_server(
             key_of=key_of,
         )
         async with parts as state:
+            on_start(state)
             yield state
 
     server = MCPServer(

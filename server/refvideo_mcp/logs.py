@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from queue import SimpleQueue
@@ -75,22 +75,26 @@ def _stderr() -> _Stderr:
 
 
 class _Redacting(logging.Formatter):
-    def __init__(self, key: str):
+    def __init__(self, keys: Callable[[], Iterable[str]]):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._key = key
+        self._keys = keys
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        text = text.replace(self._key, "[key]") if self._key else text
+        for key in self._keys():
+            text = text.replace(key, "[key]") if key else text
         # What another program said must not move the cursor of the terminal that reads this.
         return "".join("?" if is_invisible(c) and c not in "\n\t" else c for c in text)
 
 
 @contextmanager
-def logging_to_stderr(settings: Settings) -> Iterator[None]:
-    """While the block runs, every log line goes to stderr, from `settings.log_level` up."""
+def logging_to_stderr(settings: Settings, other_keys: Callable[[], Iterable[str]] = tuple) -> Iterator[None]:
+    """While the block runs, every log line goes to stderr, from `settings.log_level` up.
+
+    The settings' key is left out of them, and so are `other_keys`.
+    """
     handler = logging.StreamHandler(_stderr())
-    handler.setFormatter(_Redacting("" if settings.sandbox else settings.api_key))
+    handler.setFormatter(_Redacting(lambda: ("" if settings.sandbox else settings.api_key, *other_keys())))
     for library in ("httpx2", "httpcore2"):  # they log whole URLs, and presigned links are secrets
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # its lines say that it tries again, but not what

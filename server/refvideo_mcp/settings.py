@@ -15,7 +15,7 @@ from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.files import NoPath, parse_path
 from refvideo_mcp.schemas.coercion import is_nothing, unwrapped
 
-__all__ = ["Settings", "is_loopback"]
+__all__ = ["Auth", "Settings", "is_loopback"]
 
 DEFAULT_BASE_URL = "https://api.myrouter.ai"
 SANDBOX_KEY = "sandbox"
@@ -24,6 +24,7 @@ _LEVELS = {"trace": "debug", "verbose": "debug", "warn": "warning", "err": "erro
 _NO = ("off", "false", "no", "disabled")
 _YES = ("on", "true", "yes", "enabled")
 
+Auth = Literal["", "tokens", "oauth"]
 Value = TypeVar("Value")
 Default = TypeVar("Default")
 
@@ -35,7 +36,8 @@ class Settings:
     `api_key` is "" where none is set: the server still starts, lists its tools and says what to set. `output_dir` is
     None where videos are not saved. `http`: callers come over HTTP, so this machine's files mean nothing to them.
     `max_wait` is in seconds; None = by the client's name. `database` is the ledger's file or URL; a sandbox inside the
-    process has a ledger of its own. `auth`: how callers show who they are, "" = all are one account. `media_store` is
+    process has a ledger of its own. `auth`: how callers show who they are, "" = all are one account; `tokens_file` says
+    whose tokens are whose. `public_url`: where callers reach this server, "" = not told. `media_store` is
     s3://bucket or s3://bucket/prefix, where pictures are uploaded to; "" = they are sent themselves. The user is asked
     before a video of more than `confirm_above` seconds is bought; None = never. 0 = no limit. `fault`: sentences about
     settings that cannot be used; the server still starts, and its calls say them.
@@ -45,7 +47,9 @@ class Settings:
     base_url: str = DEFAULT_BASE_URL
     sandbox: bool = False
     http: bool = False
-    auth: Literal["", "tokens", "oauth"] = ""
+    auth: Auth = ""
+    tokens_file: Path | None = None
+    public_url: str = ""
     output_dir: Path | None = None
     max_wait: int | None = None
     log_level: str = "warning"
@@ -77,7 +81,13 @@ class Settings:
 
     @classmethod
     def to_serve(
-        cls, environ: Mapping[str, str], *, sandbox: bool = False, output_dir: str | None = None, http: bool = False
+        cls,
+        environ: Mapping[str, str],
+        *,
+        sandbox: bool = False,
+        output_dir: str | None = None,
+        http: bool = False,
+        auth: Auth = "",
     ) -> "Settings":
         """The same, for a server: what cannot be used is told in `fault`."""
         given = _Given(environ)
@@ -89,6 +99,9 @@ class Settings:
             base_url=DEFAULT_BASE_URL if on_sandbox else given.read("MYROUTER_BASE_URL", _base_url, DEFAULT_BASE_URL),
             sandbox=on_sandbox,
             http=http,
+            auth=auth,
+            tokens_file=given.read("REFVIDEO_TOKENS_FILE", _path, None),
+            public_url=given.read("REFVIDEO_PUBLIC_URL", _public_url, ""),
             output_dir=given.read(
                 "--output-dir" if output_dir or on_sandbox else "REFVIDEO_OUTPUT_DIR",
                 _output_dir,
@@ -165,6 +178,13 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _public_url(text: str) -> str:
+    url = _base_url(text)
+    if urlsplit(url).path:
+        raise ValueError("must end with the host, or its port: /mcp follows by itself")
+    return url
 
 
 def _output_dir(text: str) -> Path | None:

@@ -3,16 +3,38 @@
 import gc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from types import ModuleType
 from typing import cast
 
 from pydantic import BaseModel
 
-__all__ = ["hastened"]
+__all__ = ["hastened", "import_all"]
 
 # The SDK imports it for a log of its own, which ours stands in for.
 UNUSED = "rich.console"
+
+
+# What is imported late, so that a first answer comes soon, and the libraries that these import late themselves.
+LATE = (
+    *("anyio._backends._asyncio", "encodings.idna", "platformdirs", "stamina", "ssl", "http.cookiejar"),
+    *("httpx2", "httpcore2._async.connection", "httpcore2._async.connection_pool", "truststore"),
+    *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg", "sqlite3", "psycopg"),
+    *("PIL.ImageCms", "PIL.ImageChops", "PIL.ImageMath", "PIL.ImageOps", "PIL.features", "pillow_heif"),
+    *("av", "av.video.frame", "obstore", "obstore.store", "obstore.exceptions"),
+    *("refvideo_mcp.ledger.schema", "refvideo_mcp.ledger.database", "refvideo_mcp.ledger.sqlite"),
+    "refvideo_mcp.ledger.postgresql",
+)
+
+
+def import_all() -> None:
+    """Import what calls may need: with all of a process's files in use, an import fails, and does not recover."""
+    for name in LATE:
+        with suppress(ImportError):  # not installed: an extra
+            import_module(name)
+    image = import_module("PIL.Image")
+    image.init()  # its plugins, one for each kind of picture
 
 
 @contextmanager

@@ -59,6 +59,11 @@ COMMANDS = {
         "Let a job whose submission was never answered be sent again.",
         "refvideo-mcp release job-0f5c1e7d8a924b36b1c07e5d2f4a9c68",
     ),
+    "token": (
+        "token",
+        "Make a token for an account of a server that runs with --auth tokens.",
+        "refvideo-mcp token alice >> tokens",
+    ),
     "forget": ("ledger", "Remove old jobs from the ledger.", "refvideo-mcp forget --older-than 90"),
 }
 

@@ -9,23 +9,35 @@ from refvideo_mcp.startup import hastened
 
 __all__ = ["add_sandbox", "add_serve"]
 
+HTTP_HOST = "127.0.0.1"
 HTTP_PORT = 8766
 
 
 def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sandbox", action="store_true", help="simulate the router in this process; nothing is paid")
     parser.add_argument("--output-dir", metavar="DIR", help="where finished videos go; 'off' = do not save")
-    parser.add_argument("--http", action="store_true", help="serve Streamable HTTP instead, to this machine only")
+    parser.add_argument("--http", action="store_true", help="serve Streamable HTTP instead")
+    parser.add_argument("--host", help=f"address of --http (default {HTTP_HOST}, for this machine only)")
     parser.add_argument("--port", type=port, help=f"port of --http (default {HTTP_PORT}); 0 takes a free one")
+    parser.add_argument("--auth", choices=["tokens"], help="how callers of --http show who they are (default: not)")
+    parser.add_argument(
+        "--allowed-host", action="append", metavar="HOST", help="another name under which --http is called"
+    )
+    parser.add_argument(
+        "--allowed-origin", action="append", metavar="ORIGIN", help="the origin of web pages that may call --http"
+    )
     parser.set_defaults(run=_serve)
 
 
 def _serve(options: argparse.Namespace) -> None:
-    if options.port is not None and not options.http:
-        raise InvalidCall("--port is for --http.")
+    for name in ("host", "port", "auth", "allowed_host", "allowed_origin"):
+        if getattr(options, name) is not None and not options.http:
+            raise InvalidCall(f"--{name.replace('_', '-')} is for --http.")
     with hastened():
         from refvideo_mcp.settings import Settings
-    settings = Settings.to_serve(os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http)
+    settings = Settings.to_serve(
+        os.environ, sandbox=options.sandbox, output_dir=options.output_dir, http=options.http, auth=options.auth or ""
+    )
     if not options.http:
         with hastened():
             from refvideo_mcp.doors.stdio import serve
@@ -33,11 +45,12 @@ def _serve(options: argparse.Namespace) -> None:
         return
     with hastened():
         from refvideo_mcp.doors.http import serve as serve_http
-    at = HTTP_PORT if options.port is None else options.port
+    host, at = options.host or HTTP_HOST, HTTP_PORT if options.port is None else options.port
+    names = {"allowed_hosts": options.allowed_host or (), "allowed_origins": options.allowed_origin or ()}
     try:
-        serve_http(settings, at)
+        serve_http(settings, host, at, os.environ, **names)
     except OSError as error:
-        raise Refused(f"127.0.0.1:{at} cannot be listened on: {error.strerror}.", "Choose another --port.") from error
+        raise Refused(f"{host}:{at} cannot be listened on: {error.strerror}.", "Choose another --port.") from error
 
 
 def add_sandbox(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs.account import Account
 from refvideo_mcp.jobs.rules import Limits
 from refvideo_mcp.jobs.services import Background, Services
+from refvideo_mcp.ledger import LedgerError
 from refvideo_mcp.router import Router
 
 __all__ = ["Accounts", "no_key"]
@@ -78,6 +79,15 @@ class Accounts:
             account = self._open[name] = self._opened(name)
         self._used_at[name] = now
         return account
+
+    async def are_served(self) -> bool:
+        """Whether a call could be: the ledger answers, and the process is not about to end."""
+        services = self._services
+        try:
+            found = await services.ask_briefly(services.ledger.newest, "", 1)
+        except LedgerError:
+            return False
+        return found is not None and not services.pending_posts.ending
 
     def _opened(self, name: str) -> Account:
         services, key = self._services, self._key_of(name)
