@@ -86,7 +86,8 @@ def state_in(request: ServerRequestContext[Any, Any]) -> ServerState:
 
 def caller_of(ctx: Ctx) -> Caller:
     """Who makes the call that has just arrived."""
-    request, state = ctx.request_context, state_of(ctx)
+    request = ctx.request_context
+    state = state_in(request)
     caller = replace(
         state.caller,
         begun=state.clock.steady(),

@@ -44,7 +44,8 @@ async def generate_reference_video(
     call: GenerateCall, roots: Roots, twin: Twin, buying: Buying, ctx: Ctx
 ) -> Annotated[CallToolResult, JobAnswer]:
     buy = may_buy(buying)
-    account = state_of(ctx).account
+    state = state_of(ctx)
+    account = state.account
     submitted = account.submitter.submit(
         call,
         roots=folders_of(roots),
@@ -57,7 +58,7 @@ async def generate_reference_video(
     async with submitted as done:
         sent = [clean(path.name, 60) for path in done.sent]
         around = Around(done.joined, sent, account.submitter.pictures_go_to, done.allowance)
-        return await _answer(ctx, done.job, around)
+        return await _answer(ctx, state, done.job, around)
 
 
 @spec_tool(
@@ -80,7 +81,7 @@ async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResul
 
     wait = min(call.wait_seconds, state.max_wait or _patience(ctx))
     tell = not is_asked_by_player(ctx)
-    return await _answer(ctx, await state.account.wait(call.task_id, wait, on_progress, tell=tell), tell=tell)
+    return await _answer(ctx, state, await state.account.wait(call.task_id, wait, on_progress, tell=tell), tell=tell)
 
 
 @spec_tool(
@@ -98,10 +99,12 @@ async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolR
     return job_list(shown, call.state, others, sign=state.sign, after=news(beyond))
 
 
-async def _answer(ctx: Ctx, job: Job, around: Around = NOTHING_ELSE, *, tell: bool = True) -> CallToolResult:
-    links = _client(ctx) in LINK_CLIENTS and (ctx.protocol_version or "") >= LINKS_SINCE
-    pictures = _client(ctx) != NAMELESS
-    result = await answer_about(job, state_of(ctx), around, links=links, pictures=pictures, tell=tell)
+async def _answer(
+    ctx: Ctx, state: ServerState, job: Job, around: Around = NOTHING_ELSE, *, tell: bool = True
+) -> CallToolResult:
+    client = _client(ctx)
+    links = client in LINK_CLIENTS and (ctx.protocol_version or "") >= LINKS_SINCE
+    result = await answer_about(job, state, around, links=links, pictures=client != NAMELESS, tell=tell)
     return await with_facts(ctx, result, job)
 
 
