@@ -21,10 +21,11 @@ EARLY_MINUTES = 5.0
 WORKERS = 4
 FAULTS = 0.1
 PAUSE_SECONDS = 0.1
+SAMPLES = 15
 
 
 def soak(bench: Bench, minutes: float) -> Iterator[Figure]:
-    """Samples every 2 s; those around minute 5 (or a third of it all) are held against the last ones."""
+    """Samples every 2 s; half a minute of them from minute 5 on (or a third of it all) is held against the last."""
     bench.router(least=1, most=20, faults=FAULTS, mb=0.2)
     homes = {"stdio": bench.home(), "HTTP": bench.home()}
     pipe = bench.ours(Stdio, homes["stdio"], REFVIDEO_OUTPUT_DIR=str(bench.home()))
@@ -45,9 +46,16 @@ def soak(bench: Bench, minutes: float) -> Iterator[Figure]:
     for thread in threads:
         thread.join()
     early = min(EARLY_MINUTES, minutes / 3) * 60
-    near = [found for at, found in samples if early <= at][:5]
-    last = [found for _, found in samples][-5:]
-    kinds = (("memory", "MB", 1.1), ("descriptors", "", 1.2), ("threads", "", 1.2), ("ledger, bytes a job", "B", 1.1))
+    later = [found for at, found in samples if early <= at]
+    count = min(SAMPLES, len(later) // 2)
+    near, last = later[:count], later[-count:]
+    kinds = (
+        ("memory", "MB", 1.1),
+        ("descriptors", "", 1.2),
+        ("threads", "", 1.2),
+        ("the ledger's file, a job", "kB", 1.1),
+        ("the ledger's log", "MB", 1.1),
+    )
     for door in servers:
         for place, (kind, unit, most) in enumerate(kinds):
             late, soon = ([found[door][place] for found in side] for side in (last, near))
@@ -59,8 +67,9 @@ def _sample(server: Server, ledger: Path) -> list[float]:
     jobs = 1
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as database:
         jobs = database.execute("SELECT count(*) FROM refvideo_jobs").fetchone()[0] or 1
-    size = sum(file.stat().st_size for file in ledger.parent.glob("ledger.db*"))
-    return [server.memory(), server.descriptors(), server.threads(), size / jobs]
+    log = ledger.with_name(ledger.name + "-wal")
+    sizes = [file.stat().st_size if file.exists() else 0 for file in (ledger, log)]
+    return [server.memory(), server.descriptors(), server.threads(), sizes[0] / jobs / 1e3, sizes[1] / 1e6]
 
 
 class _Lines:

@@ -6,14 +6,32 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-__all__ = ["Figure", "Machine", "Sight", "as_json", "as_markdown"]
+__all__ = ["Figure", "Machine", "Run", "Sight", "as_markdown", "write"]
+
+PAGE = """# Benchmarks
+
+What this server adds to the bare SDK. Ours and a baseline are measured in turn, and each figure is the median of the
+ratios, with the quartiles: whatever else the machine does weighs on both. The clients are lines over pipes and sockets,
+without an SDK.
+
+To repeat it, in a checkout with `pip install -e '.[dev]'`, on a machine that does nothing else:
+
+```bash
+python tests/bench --peers --to docs               # the table, in some ten minutes
+python tests/bench --rows '' --soak 30 --to docs   # half an hour of mixed work with faults
+```
+
+Both write this page and [benchmarks.json](benchmarks.json), which has every single measurement, and leave there what
+the other has written; `--rows submit,saving` measures some rows again. The sources are in
+[tests/bench](../tests/bench).
+"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ class Machine:
     system: str
     python: str
     mcp: str
-    load: str
+    load: float
 
     @classmethod
     def this(cls) -> "Machine":
@@ -88,15 +106,67 @@ class Machine:
             f"{platform.system()} {platform.release()}",
             platform.python_version(),
             version("mcp"),
-            f"{os.getloadavg()[2]:.1f}",
+            round(os.getloadavg()[0], 1),
         )
 
 
-def as_markdown(found: Sequence[Figure | Sight], machine: Machine, command: str) -> str:
+@dataclass(frozen=True)
+class Run:
+    """What one command found, by the names of its rows."""
+
+    command: str
+    machine: Machine
+    rows: dict[str, list[Figure | Sight]]
+
+
+def write(folder: Path, run: Run) -> None:
+    """The page and its figures; those of earlier runs stay unless `run` has the same row."""
+    file = folder / "benchmarks.json"
+    earlier = [
+        replace(one, rows={name: found for name, found in one.rows.items() if name not in run.rows})
+        for one in (_read(file) if file.exists() else [])
+    ]
+    runs = [run, *(one for one in earlier if one.rows)]
+    file.write_text(json.dumps([_as_json(one) for one in runs], indent=1) + "\n", encoding="utf-8")
+    (folder / "benchmarks.md").write_text(PAGE + "\n" + as_markdown(runs), encoding="utf-8")
+
+
+def _read(file: Path) -> list[Run]:
+    """What `write` has written."""
+    return [
+        Run(one["command"], Machine(**one["machine"]), {name: [*map(_found, row)] for name, row in one["rows"].items()})
+        for one in json.loads(file.read_text(encoding="utf-8"))
+    ]
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    rows = {
+        name: [
+            asdict(one) | ({"median": median(one.counted), "is_kept": one.is_kept} if isinstance(one, Figure) else {})
+            for one in row
+        ]
+        for name, row in run.rows.items()
+    }
+    return {"command": run.command, "machine": asdict(run.machine), "rows": rows}
+
+
+def _found(written: dict[str, Any]) -> Figure | Sight:
+    kind = Sight if "text" in written else Figure
+    return kind(**{f.name: written[f.name] for f in fields(kind)})
+
+
+def as_markdown(runs: Sequence[Run]) -> str:
+    return "\n".join(map(_section, runs))
+
+
+def _section(run: Run) -> str:
+    machine, found = run.machine, [one for row in run.rows.values() for one in row]
+    beside = ": something else ran beside it" if machine.load > machine.cores / 4 else ""
     lines = [
-        f"Made by `{command}` on {machine.date}, at {machine.commit}, with Python {machine.python} and "
-        f"mcp {machine.mcp}, on {machine.cores} cores ({machine.processor}, {machine.system}); "
-        f"the load over 15 minutes was {machine.load}.",
+        f"## {machine.date}",
+        "",
+        f"Made by `{run.command}` at {machine.commit}, with Python {machine.python} and mcp {machine.mcp}, on "
+        f"{machine.cores} cores ({machine.processor}, {machine.system}), whose load was {machine.load} before{beside}.",
         "",
         "| what | against | measured | baseline | ratio (quartiles) | must be | kept |",
         "|---|---|---|---|---|---|---|",
@@ -107,16 +177,6 @@ def as_markdown(found: Sequence[Figure | Sight], machine: Machine, command: str)
         lines += ["", "Over their limits:", ""]
         lines += [f"- {one.what}: {one.reason or 'not explained yet.'}" for one in missed]
     return "\n".join(lines) + "\n"
-
-
-def as_json(found: Sequence[Figure | Sight], machine: Machine, command: str) -> str:
-    rows: list[dict[str, Any]] = []
-    for one in found:
-        more = (
-            {"median": median(one.counted), "limit": one.limit, "kept": one.is_kept} if isinstance(one, Figure) else {}
-        )
-        rows.append(asdict(one) | more)
-    return json.dumps({"command": command, "machine": asdict(machine), "figures": rows}, indent=1) + "\n"
 
 
 def _line(one: Figure | Sight) -> str:
