@@ -367,8 +367,9 @@ async def test_a_list_says_what_to_do_about_each_kind_of_row(stage: Stage, clock
         assert text.splitlines()[-1] == told(answer)["next_step"]
         return text
 
-    assert await told_of() == "No jobs yet.\nNothing to do."
-    assert await told_of(state="failed") == "No jobs yet.\nNothing to do."
+    nothing = "No jobs yet.\nAllowance: 300 of 300 s of video left in these 24 hours.\nNothing to do."
+    assert await told_of() == nothing
+    assert await told_of(state="failed") == nothing
     stage.router.takes = 3
     stage.router.fails = {"task-2": "ILLEGAL_PROMPT"}
     await stage.submit(prompt="@1 sings")

@@ -45,6 +45,7 @@ def complete(job: Job) -> Job:
         job,
         state="succeeded",
         task_id="task-1",
+        sources={"ab" * 32: "/pictures/katze 🐈.png"},
         changed_at=NOW + 60.25,
         last_asked_at=NOW + 59.0,
         answered_at=NOW + 60.0,
@@ -127,7 +128,7 @@ def test_deciding_sees_of_older_jobs_those_in_doubt_and_those_asked_for(ledger: 
 
     def look(day: Day) -> Draft:
         days.append(day)
-        assert day.spent() == [(NOW - 3 * DAY, 5), (NOW - 2 * DAY, 5), (NOW - DAY, 5)]
+        assert [*day.spent()] == [(NOW - 3 * DAY, 5), (NOW - 2 * DAY, 5), (NOW - DAY, 5)]
         assert day.includes([asked_for.id, other.id]) == {asked_for.id}
         return draft()
 
@@ -160,7 +161,7 @@ def test_deciding_sees_what_the_day_used_up_by_jobs_that_do_not_matter_else(ledg
     days: list[tuple[object, ...]] = []
 
     def look(day: Day) -> Draft:
-        days.append((day.jobs, day.seconds, day.spent(), day.includes([yesterday.id, first.id, second.id, "other"])))
+        days.append((day.jobs, day.seconds, [*day.spent()], day.includes([yesterday.id, first.id, second.id, "other"])))
         return draft()
 
     ledger.consider(draft(), look, NOW)

@@ -287,7 +287,7 @@ def test_what_may_disappoint_is_sent_with_a_warning(changes: dict[str, Any], war
         (
             ListCall,
             {"state": "success"},
-            "`state` must be one of submitting, queued, processing, succeeded, failed, rejected, uncertain; "
+            "`state` must be one of open, submitting, queued, processing, succeeded, failed, rejected, uncertain; "
             "for `success` use `succeeded`.",
         ),
     ],

@@ -150,8 +150,13 @@ async def test_the_list_leads_back_to_lost_jobs(
         uncertain = await jobs(client, state="uncertain")
         await jobs(client, limit=999)
 
-    assert said(empty) == "No jobs yet.\nNothing to do."
-    assert told(empty) == {"jobs": [], "next_step": "Nothing to do."}
+    assert said(empty) == "No jobs yet.\nAllowance: 300 of 300 s of video left in these 24 hours.\nNothing to do."
+    assert told(empty) == {
+        "jobs": [],
+        "total": 0,
+        "allowance": {"used_seconds": 0, "of_seconds": 300, "open_jobs": 0, "of_open_jobs": 10},
+        "next_step": "Nothing to do.",
+    }
     times = [
         f"{datetime.fromtimestamp(EPOCH + 60 * n, UTC).astimezone().isoformat(timespec='seconds')}" for n in range(4)
     ]
@@ -179,7 +184,9 @@ async def test_the_list_leads_back_to_lost_jobs(
         'api.myrouter.ai answered 400 ILLEGAL_PROMPT: "trace_id: 0123abcd". Nothing was bought.'
     )
     assert lines[4] == f'{times[0]} succeeded task-1 "@1 runs" -> {videos / saved}'
-    assert lines[5] == told(answer)["next_step"]
-    assert lines[5].startswith("get_task_result with a task_id tells what to change about a failed one. A rejected")
+    assert lines[5].startswith("Allowance: 285 of 300 s of video left in these 24 hours; more from ")
+    assert lines[6] == told(answer)["next_step"]
+    assert lines[6].startswith("get_task_result with a task_id tells what to change about a failed one. A rejected")
     assert [job["task_id"] for job in told(newest)["jobs"]] == ["task-4"]
+    assert said(newest).startswith("The newest of 4 jobs:\n")
     assert told(uncertain)["jobs"] == [sleeps]

@@ -22,6 +22,7 @@ from refvideo_mcp.errors import Refused, RefvideoError, clean
 from refvideo_mcp.files import NoPath, parse_path, scheme_of
 from refvideo_mcp.jobs import (
     Account,
+    Found,
     Submission,
     about_buying,
     about_pictures,
@@ -140,13 +141,13 @@ def _list(options: argparse.Namespace) -> None:
     settings = _read_settings(needs_memory=True)
     call = read_arguments(ListCall, given(options, ListCall))
 
-    async def newest(account: Account) -> list[Job]:
-        return await account.newest(call.limit, [call.state] if call.state else [])
+    async def search(account: Account) -> Found:
+        return await account.search(call)
 
-    found = _run_with_jobs(settings, newest)
+    found = _run_with_jobs(settings, search)
     if options.json:
-        print_json(answers_of(found, _next_step(found, filtered=call.state is not None)))
-    elif found:
+        print_json(answers_of(found, _next_step(found.jobs, filtered=bool(call.model_fields_set - {"limit"}))))
+    elif found.jobs:
         _print_list(found, Console(sys.stdout, 0))
     else:
         print("No jobs yet." if call.state is None else f"No job is {call.state}.")
@@ -362,7 +363,8 @@ def _interrupted(known: list[Job], sign: str) -> RefvideoError:
     return error
 
 
-def _print_list(jobs: Sequence[Job], console: Console) -> None:
+def _print_list(found: Found, console: Console) -> None:
+    jobs = found.jobs
     width = max(len(job.handle) for job in jobs)
     # On a terminal that is too narrow for the prompt it has a line of its own; a program gets one line per job.
     room = console.columns - len(_start("", "", "", width)) if console.is_terminal else LONGEST
@@ -376,7 +378,7 @@ def _print_list(jobs: Sequence[Job], console: Console) -> None:
             _print_below(console, prompt)
         if job.saved_to:
             console.line(f"{INDENT}{clean(job.saved_to, LONGEST_PATH)}")
-        elif note := row_note(job):
+        elif note := row_note(job, found.now):
             _print_below(console, note)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,11 +21,13 @@ from refvideo_mcp.images.url_check import check_url
 from refvideo_mcp.schemas import ReferenceVideoRequest
 from refvideo_mcp.schemas.coercion import unwrapped
 
-__all__ = ["Images", "LoadedRequest"]
+__all__ = ["DATA_URI", "Images", "LoadedRequest"]
 
 AT_ONCE = 2
 # All pictures of a call are held before they are fitted into it.
 BYTES_IN_ALL = 300_000_000
+# What is remembered as the source of a picture that was in the call itself.
+DATA_URI = "data URI"
 
 Result = TypeVar("Result")
 
@@ -34,13 +36,14 @@ Result = TypeVar("Result")
 class LoadedRequest:
     """A request whose pictures are ready to be sent: `pictures` by what stands for them in it, all but links.
 
-    `sent` are the local files whose contents will leave.
+    `sent` are the local files whose contents will leave. `sources` says where each of `pictures` came from.
     """
 
     request: ReferenceVideoRequest
     pictures: Mapping[str, Picture]
     warnings: tuple[str, ...]
     sent: tuple[Path, ...]
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def body(self, links: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The router's body, each picture as what stands for it in `links`, or else as a data URI."""
@@ -88,7 +91,8 @@ class Images:
         fitted = await self._in_thread(partial(_fitted, request, pictures, self.bucket is None))
         warnings = dict.fromkeys(warning for picture in fitted.values() for warning in picture.warnings)
         sent = dict.fromkeys(place.path for place in found.values() if isinstance(place, LocalFile))
-        return LoadedRequest(request, fitted, tuple(warnings), tuple(sent))
+        sources = {image: _source(place) for image, place in found.items()}
+        return LoadedRequest(request, fitted, tuple(warnings), tuple(sent), sources)
 
     def _found(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> dict[str, LocalFile | _DataUri]:
         """What each image of the request means, by its text; links are checked and left out."""
@@ -158,6 +162,12 @@ def _picture(place: LocalFile | _DataUri) -> Picture:
     if isinstance(place, _DataUri):
         return prepare(parse_data_uri(place.uri, place.name), place.name, place.name)
     return prepare(read(place), place.name, place.shown)
+
+
+def _source(place: LocalFile | _DataUri) -> str:
+    if isinstance(place, _DataUri):
+        return DATA_URI
+    return str(place.tried).encode(errors="replace").decode()  # a path is its bytes, which may be no text
 
 
 def _fitted(request: ReferenceVideoRequest, pictures: dict[str, Picture], in_body: bool) -> dict[str, Picture]:

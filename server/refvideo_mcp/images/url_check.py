@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
-from refvideo_mcp.errors import InvalidCall, clean
+from refvideo_mcp.errors import InvalidCall, ask_user_for, clean
 from refvideo_mcp.network import is_public
 
-__all__ = ["Page", "check_url", "page_at"]
+__all__ = ["WITHOUT_QUERY", "Page", "check_url", "page_at"]
 
+# How an address ends whose query was not kept.
+WITHOUT_QUERY = "?\u2026"
 _ADVICE = "Use a public https URL or a local path. Nothing was sent."
 
 
@@ -114,6 +116,11 @@ def check_url(url: str, where: str, *, any_host: bool) -> None:
     # urlsplit drops line breaks and tabs silently; the router may not.
     if not host or "%" in host or ("[" in parts.netloc and ":" not in host) or re.search(r"[\s\x00-\x20\x7f\\]", url):
         raise _malformed(where)
+    if url.endswith(WITHOUT_QUERY):
+        raise InvalidCall(
+            f"The address in {where} was remembered without what came after the question mark, which may be a secret.",
+            ask_user_for("the whole address, or for a file. Nothing was sent."),
+        )
     if "@" in parts.netloc:
         raise InvalidCall(f"The address in {where} carries a user name or password.", _ADVICE)
     try:

@@ -5,7 +5,6 @@ from refvideo_mcp.jobs.accounts import Accounts, no_key
 from refvideo_mcp.jobs.answers import (
     age_of,
     answer_of,
-    answers_of,
     is_lost,
     is_unusually_long,
     loss,
@@ -13,13 +12,14 @@ from refvideo_mcp.jobs.answers import (
     opened,
     progress_message,
     reason_of,
-    row_note,
     status_in_words,
     trouble_of,
 )
 from refvideo_mcp.jobs.follow import JobStatus
+from refvideo_mcp.jobs.listing import Found, answers_of, row_note, took, usage_in_words
 from refvideo_mcp.jobs.outcomes import failure
 from refvideo_mcp.jobs.questions import about_buying, about_pictures, about_saving, about_twin, declined
+from refvideo_mcp.jobs.recipe import lacking, recipe_of
 from refvideo_mcp.jobs.rules import Limits, UncertainTwin
 from refvideo_mcp.jobs.save import is_being_saved
 from refvideo_mcp.jobs.services import Clock, PendingPosts, Services
@@ -31,6 +31,7 @@ __all__ = [
     "Accounts",
     "Caller",
     "Clock",
+    "Found",
     "JobStatus",
     "Limits",
     "PendingPosts",
@@ -49,13 +50,17 @@ __all__ = [
     "is_being_saved",
     "is_lost",
     "is_unusually_long",
+    "lacking",
     "loss",
     "no_key",
     "notes_of",
     "opened",
     "progress_message",
     "reason_of",
+    "recipe_of",
     "row_note",
     "status_in_words",
+    "took",
     "trouble_of",
+    "usage_in_words",
 ]

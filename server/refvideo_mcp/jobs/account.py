@@ -3,20 +3,23 @@
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from refvideo_mcp.errors import ReadRefused, Refused, UnknownTask, clean
 from refvideo_mcp.jobs.collector import Followers
 from refvideo_mcp.jobs.follow import Follower, JobStatus
-from refvideo_mcp.jobs.outcomes import bought, heard, not_the_account_s, unknown, unreadable
-from refvideo_mcp.jobs.rules import Limits
+from refvideo_mcp.jobs.listing import Found
+from refvideo_mcp.jobs.outcomes import bought, heard, not_the_account_s, unknown, unlisted, unreadable
+from refvideo_mcp.jobs.rules import Limits, Usage
 from refvideo_mcp.jobs.save import save_again
 from refvideo_mcp.jobs.services import Background, Services
 from refvideo_mcp.jobs.submit import Submitter
 from refvideo_mcp.jobs.waiting_calls import Caller, WaitingCalls
-from refvideo_mcp.ledger import Job, LedgerError
-from refvideo_mcp.schemas import JobState
+from refvideo_mcp.ledger import OPEN, Job, LedgerError
+from refvideo_mcp.schemas import JobState, ListCall
 from refvideo_mcp.videos import Chunk
 
 __all__ = ["Account"]
@@ -25,6 +28,9 @@ __all__ = ["Account"]
 SHORTEST_WAIT_SECONDS = 10.0
 FRESH_SECONDS = 2.0
 MOST_PORTRAITS = 7
+
+# Behind every id: of the jobs of a moment none is older than the moment.
+LAST_ID = "~"
 
 OnProgress = Callable[[Job, float], Awaitable[None]]
 
@@ -172,6 +178,43 @@ class Account:
         now = self._clock.now()
         found = await self._services.ask(self._services.ledger.newest, self.name, limit, states, now)
         return [job.at(now) for job in found]
+
+    async def search(self, call: ListCall) -> Found:
+        """The account's jobs that a call asks for, newest first; of a single one, what it was made of, too.
+
+        Raises:
+            UnknownTask: the ledger has no job of that name.
+        """
+        now, ledger = self._clock.now(), self._services.ledger
+        if call.task_id is not None:
+            return Found([await self._listed(call.task_id)], 1, now, is_one=True, usage=await self._usage())
+        before = await self._place(call.before) if call.before else None
+        words = [word.strip("@") or word for word in (call.query or "").split()]
+        states = sorted(OPEN) if call.state == "open" else [call.state] if call.state else []
+        jobs, total = await self._services.ask(
+            ledger.search, self.name, call.limit, states=states, words=words, before=before, now=now
+        )
+        is_one = bool(words) and len(jobs) == total == 1
+        return Found([job.at(now) for job in jobs], total, now, is_one, await self._usage())
+
+    async def _usage(self) -> Usage | None:
+        with suppress(LedgerError):
+            return await self.submitter.usage()
+        return None
+
+    async def _place(self, before: str) -> tuple[float, str]:
+        """The place in the list of jobs of a time or a job: its `opened_at`, and its id."""
+        with suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(before).timestamp(), LAST_ID
+        job = await self._listed(before)
+        return job.opened_at, job.id
+
+    async def _listed(self, handle: str) -> Job:
+        job = await self._services.ask(self._services.ledger.find, self.name, handle)
+        if job is None:
+            newest = await self.newest(3)
+            raise unlisted(handle, newest, self.host) if self._services.adopts else not_the_account_s(handle, newest)
+        return job.at(self._clock.now())
 
     async def news(self) -> list[Job]:
         """Videos finished since anyone last looked, each reported once; none while the ledger cannot tell.

@@ -1,25 +1,23 @@
 """Jobs in the answer shape of the spec, for every door alike. What to do next is said by the door."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from refvideo_mcp.errors import clean
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.schemas import JobAnswer, JobList, JobSummary, VideoAnswer
+from refvideo_mcp.schemas import JobAnswer, VideoAnswer
 
 __all__ = [
     "RELEASED",
     "age_of",
     "answer_of",
-    "answers_of",
     "is_lost",
     "is_unusually_long",
     "loss",
+    "name_of",
     "notes_of",
     "opened",
     "progress_message",
     "reason_of",
-    "row_note",
     "status_in_words",
     "trouble_of",
 ]
@@ -31,7 +29,7 @@ RELEASED = "Released: the same request may be made again as a new job."
 
 def answer_of(job: Job, next_step: str) -> JobAnswer:
     return JobAnswer(
-        **_name(job),
+        **name_of(job),
         state=job.state,
         progress_percent=None if job.ended else job.progress_percent,
         eta_seconds=None if job.ended else job.eta_seconds,
@@ -43,10 +41,6 @@ def answer_of(job: Job, next_step: str) -> JobAnswer:
         warnings=notes_of(job) or None,
         next_step=next_step,
     )
-
-
-def answers_of(jobs: Sequence[Job], next_step: str) -> JobList:
-    return JobList(jobs=[_summary(job) for job in jobs], next_step=next_step)
 
 
 def progress_message(job: Job) -> str:
@@ -102,7 +96,7 @@ def opened(job: Job) -> datetime:
     return datetime.fromtimestamp(job.opened_at).astimezone()
 
 
-def _name(job: Job) -> dict[str, str]:
+def name_of(job: Job) -> dict[str, str]:
     """The field that holds what the job can be asked for by."""
     return {"task_id" if job.handle == job.task_id else "idempotency_key": job.handle}
 
@@ -114,11 +108,6 @@ def reason_of(job: Job, limit: int = 300) -> str | None:
     if job.state == "uncertain" and job.released:
         return clean(f"{RELEASED} {job.reason or ''}", limit)
     return clean(job.reason, limit) if job.reason else None
-
-
-def row_note(job: Job, limit: int = 300) -> str | None:
-    """Why there is no video, or no file of it, in at most so many characters: what a row of a list says."""
-    return reason_of(job, limit) or clean(trouble_of(job) or "", limit) or None
 
 
 def _videos(job: Job) -> list[VideoAnswer]:
@@ -133,14 +122,3 @@ def _videos(job: Job) -> list[VideoAnswer]:
         )
         for place, video in enumerate(job.videos)
     ]
-
-
-def _summary(job: Job) -> JobSummary:
-    return JobSummary(
-        **_name(job),
-        state=job.state,
-        submitted_at=opened(job).isoformat(timespec="seconds"),
-        prompt=clean(job.prompt, 80) if job.prompt else None,
-        saved_to=job.saved_to,
-        reason=row_note(job, 160),
-    )

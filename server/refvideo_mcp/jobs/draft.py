@@ -59,7 +59,14 @@ def draft_of(account: str, loaded: LoadedRequest, key: str | None = None, save_t
     subjects = [subject | {"images": images} for subject, images in zip(body["subjects"], digests, strict=True)]
     request = body | {"subjects": subjects}
     draft = Draft(
-        account, request, _hash(request), _hash(digests), body["duration"], warnings=warnings, save_to=save_to
+        account,
+        request,
+        _hash(request),
+        _hash(digests),
+        body["duration"],
+        sources={loaded.pictures[image].sha256: source for image, source in loaded.sources.items()},
+        warnings=warnings,
+        save_to=save_to,
     )
     return draft if key is None else replace(draft, key=key, key_given=True)
 

@@ -20,7 +20,7 @@ from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.router import FINDABLE_ADVICE, UNCERTAIN_ADVICE, remedy
 
-__all__ = ["bought", "failure", "heard", "not_the_account_s", "unknown", "unreadable"]
+__all__ = ["bought", "failure", "heard", "not_the_account_s", "unknown", "unlisted", "unreadable"]
 
 
 def bought(row: JobRow, host: str) -> Job:
@@ -100,8 +100,7 @@ def unknown(host: str, handle: str, newest: Sequence[Job], *, forgets: bool = Fa
 
     `forgets`: both ended with the process before.
     """
-    names = ", ".join(job.handle for job in newest)
-    known = f"The newest jobs here: {names}." if names else "No job is known here."
+    known = _newest(newest)
     if forgets:
         return UnknownTask(
             f"This server's own sandbox does not know the task {clean(handle, 80)}.",
@@ -122,6 +121,19 @@ def not_the_account_s(handle: str, newest: Sequence[Job]) -> UnknownTask:
         f"This account has no job {clean(handle, 80)}.",
         f"Its newest jobs: {names}." if names else "It has no jobs yet.",
     )
+
+
+def unlisted(handle: str, newest: Sequence[Job], host: str) -> UnknownTask:
+    """The ledger, which alone was asked, does not know the job."""
+    return UnknownTask(
+        f"No job {clean(handle, 80)} is listed here.",
+        f"{_newest(newest)} " + Advice("get_task_result asks", "refvideo-mcp result asks") + f" {host} for others.",
+    )
+
+
+def _newest(jobs: Sequence[Job]) -> str:
+    names = ", ".join(job.handle for job in jobs)
+    return f"The newest jobs here: {names}." if names else "No job is known here."
 
 
 def unreadable(host: str, handle: str, trouble: Refused) -> Unavailable:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from heapq import merge
 
 from refvideo_mcp.errors import Advice, InvalidCall, Refused, wait_for
 from refvideo_mcp.ledger import OPEN, Day, Draft, Job
@@ -14,11 +15,13 @@ __all__ = [
     "Here",
     "Limits",
     "UncertainTwin",
+    "Usage",
     "decide",
     "in_words",
     "is_recent",
     "seconds_left",
     "twins_of",
+    "usage_of",
 ]
 
 DAY_SECONDS = 24 * 3600.0
@@ -64,7 +67,7 @@ class Here:
             day,
             jobs=sorted([*day.jobs, *lacking], key=lambda job: job.opened_at, reverse=True),
             seconds=day.seconds + sum(seconds for _, seconds in spent),
-            spent=lambda: sorted([*day.spent(), *spent]),
+            spent=lambda: merge(day.spent(), sorted(spent)),
         )
 
 
@@ -147,6 +150,26 @@ def in_words(left: int | None, limits: Limits) -> str:
     return f"Allowance: {left} of {limits.seconds_per_day} s of video left in these 24 hours."
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What of an allowance is used. `frees_at`, in epoch seconds, is when the first of it is free again."""
+
+    seconds: int
+    open_jobs: int
+    limits: Limits
+    frees_at: float | None = None
+
+
+def usage_of(day: Day, now: float, limits: Limits) -> Usage:
+    oldest = next((at for at, seconds in day.spent() if seconds), None) if limits.seconds_per_day else None
+    frees_at = None if oldest is None else oldest + DAY_SECONDS
+    return Usage(day.seconds, len(_still_open(day, now)), limits, frees_at)
+
+
+def _still_open(day: Day, now: float) -> list[Job]:
+    return [job for job in day.jobs if job.state in OPEN and now - job.opened_at < OPEN_SECONDS]
+
+
 def _check_allowance(draft: Draft, day: Day, now: float, limits: Limits) -> None:
     if limits.seconds_per_day and day.seconds + draft.seconds > limits.seconds_per_day:
         raise Refused(
@@ -155,7 +178,7 @@ def _check_allowance(draft: Draft, day: Day, now: float, limits: Limits) -> None
             Advice("Tell the user: ", "")
             + f"{_when_free(draft, day, limits)}the setting REFVIDEO_MAX_SECONDS_PER_DAY raises it.",
         )
-    still_open = [job for job in day.jobs if job.state in OPEN and now - job.opened_at < OPEN_SECONDS]
+    still_open = _still_open(day, now)
     if limits.open_jobs and len(still_open) >= limits.open_jobs:
         raise Refused(
             f"{len(still_open)} jobs are open, and {limits.open_jobs} is the limit. {NOTHING}",

@@ -23,11 +23,13 @@ from refvideo_mcp.jobs.rules import (
     Here,
     Limits,
     UncertainTwin,
+    Usage,
     decide,
     in_words,
     is_recent,
     seconds_left,
     twins_of,
+    usage_of,
 )
 from refvideo_mcp.jobs.services import Background, Services
 from refvideo_mcp.jobs.waiting_calls import Caller, WaitingCalls
@@ -192,6 +194,17 @@ class Submitter:
 
         with before_buying():
             return await self._services.ask(self._services.ledger.consider, draft, decided, now, here.kept)
+
+    async def usage(self) -> Usage:
+        """What of the allowance is used now. Nothing is sent or remembered."""
+        here, now = self._here(Caller(self._clock.steady())), self._clock.now()
+
+        def decided(day: Day) -> Usage:
+            return usage_of(here.added_to(day, now), now, self._limits)
+
+        return await self._services.ask(
+            self._services.ledger.consider, Draft(self._account, {}, "", "", 0), decided, now, here.kept
+        )
 
     async def uncertain_twin(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> Job | None:
         """An identical job of the last minutes that may have been bought: only the user may let it be sent again."""

@@ -1,7 +1,7 @@
 """What is remembered of one job."""
 
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,8 +36,9 @@ class Video:
 class Draft:
     """A job about to be submitted.
 
-    `request` is the router's body with every picture replaced by its hash and size. `fingerprint` is the same for
-    identical requests, `pictures` for the same pictures under other words. `key` is the caller's own, or made here.
+    `request` is the router's body with every picture replaced by its hash and size; `sources` says by hash where those
+    that are no links came from. `fingerprint` is the same for identical requests, `pictures` for the same pictures
+    under other words. `key` is the caller's own, or made here.
     """
 
     account: str
@@ -48,6 +49,7 @@ class Draft:
     key: str = field(default_factory=lambda: f"job-{uuid.uuid4().hex}")
     key_given: bool = False
     save_to: str | None = None
+    sources: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -63,7 +65,7 @@ class Day:
 
     jobs: Sequence["Job"]
     seconds: int
-    spent: Callable[[], list[tuple[float, int]]]
+    spent: Callable[[], Iterable[tuple[float, int]]]
     includes: Callable[[Collection[str]], Collection[str]]
 
 
@@ -78,6 +80,7 @@ class Job:
     state: JobState = "submitting"
     task_id: str | None = None  # the router's
     request: dict[str, Any] | None = None  # as in `Draft`; None for a job that another program submitted
+    sources: dict[str, str] = field(default_factory=dict)  # as in `Draft`; empty in a row that is older
     fingerprint: str = ""
     pictures: str = ""
     seconds: int = 0  # of video

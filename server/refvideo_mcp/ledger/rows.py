@@ -1,9 +1,12 @@
 """The rows of jobs: every statement that reads or writes them, made once, for SQLite and PostgreSQL alike."""
 
-from collections.abc import Collection, Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Row, Select, Text, and_, bindparam, cast, func, or_, select, union_all
 
 from refvideo_mcp.ledger.errors import Damaged
 from refvideo_mcp.ledger.job import ENDED, OPEN, Day, Draft, Job, Video
@@ -17,6 +20,7 @@ DOUBT_SECONDS = 600.0  # so long at least, whoever decides is shown a job that w
 # A shorter one may be meant for anything; "job-" begins every key of ours.
 SHORTEST_BEGINNING = 6
 CLOCKS_DIFFER_SECONDS = 60.0
+SEARCHED = 20_000  # jobs that are looked through for words
 _ANSWER = (
     "progress_percent",
     "eta_seconds",
@@ -28,6 +32,8 @@ _ANSWER = (
     "preview",
     "expired_at",
 )
+# Kept beside the request, in its column: an older window leaves there what it does not know.
+_SOURCES = "sources"
 
 MINE = jobs.c.account == bindparam("my_account")
 RECENT = jobs.c.opened_at > bindparam("since")
@@ -56,11 +62,18 @@ def _latest(*where: ColumnElement[bool]) -> Select[Any]:
 BY_ID = select(jobs).where(jobs.c.id == bindparam("job_id"))
 BY_ID_TO_WRITE = BY_ID.with_for_update()
 HAS_ID = _ids(jobs.c.id == bindparam("job_id"))
+BY_IDS = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 BY_TASK_ID = select(jobs).where(jobs.c.task_id == bindparam("handle"))
 BY_KEY = select(jobs).where(MINE, jobs.c.key == bindparam("handle"))
 BY_KEY_OR_ID = select(jobs).where(or_(jobs.c.key == bindparam("handle"), jobs.c.id == bindparam("handle")))
 LATEST = _latest(MINE)
 LATEST_IN: dict[JobState, Select[Any]] = {state: _latest(MINE, _is_in(state)) for state in get_args(JobState)}
+COUNT = select(func.count()).select_from(jobs).where(MINE)
+COUNT_IN: dict[JobState, Select[Any]] = {state: COUNT.where(_is_in(state)) for state in get_args(JobState)}
+OLDER = and_(
+    jobs.c.opened_at <= bindparam("before"),
+    or_(jobs.c.opened_at < bindparam("before"), jobs.c.id > bindparam("before_id")),
+)
 UNFINISHED = select(jobs).where(
     jobs.c.id.in_(
         union_all(
@@ -142,12 +155,45 @@ class Rows:
         found = self._read(_latest(begins if account is None else and_(MINE, begins)), my_account=account, many=2)
         return found[0] if len(found) == 1 else None
 
-    def newest(self, account: str, limit: int, states: Sequence[JobState], now: float) -> list[Job]:
-        if not states:
-            return self._read(LATEST, my_account=account, many=limit)
+    def newest(
+        self,
+        account: str,
+        limit: int,
+        states: Sequence[JobState],
+        now: float,
+        before: tuple[float, str] | None = None,
+    ) -> list[Job]:
         # One by one: there is an index by which those of one state are found.
-        found = [job for s in states for job in self._read(LATEST_IN[s], my_account=account, now=now, many=limit)]
+        queries = [LATEST_IN[state] for state in states] or [LATEST]
+        named = {"my_account": account, "now": now, "many": limit}
+        statements = [_older(query, named, before) for query in queries]
+        found = [job for statement, values in statements for job in self._read(statement, **values)]
         return sorted(found, key=_newest_first)[:limit]
+
+    def count(
+        self, account: str, states: Sequence[JobState], now: float, before: tuple[float, str] | None = None
+    ) -> int:
+        queries = [COUNT_IN[state] for state in states] or [COUNT]
+        named = {"my_account": account, "now": now}
+        return sum(self._connection.execute(*_older(query, named, before)).scalar_one() for query in queries)
+
+    def that_have(
+        self,
+        words: Sequence[str],
+        account: str,
+        limit: int,
+        states: Sequence[JobState],
+        before: tuple[float, str] | None,
+        now: float,
+    ) -> tuple[list[Job], int]:
+        """The newest jobs that have all words, and how many there are, of the newest 20,000 that may."""
+        folded = [_folded(word) for word in words]
+        in_state = [or_(*map(_is_in, states))] if states else []
+        query = select(jobs.c.id, jobs.c.request, jobs.c.saved_to).where(MINE, *in_state, *map(_may_have, folded))
+        newest = query.order_by(jobs.c.opened_at.desc(), jobs.c.id).limit(SEARCHED)
+        candidates = self._connection.execute(*_older(newest, {"my_account": account, "now": now}, before))
+        ids = [job_id for job_id, request, file in candidates if _has(folded, request, file)]
+        return self._read(BY_IDS, ids=ids[:limit]), len(ids)
 
     def unfinished(self, account: str, since: float) -> list[Job]:
         return self._read(UNFINISHED, my_account=account, since=since)
@@ -184,8 +230,9 @@ class Rows:
         older = [job for job in known if job.opened_at <= now - DAY_SECONDS]
         spent_before = [(job.opened_at, job.seconds) for job in reversed(older) if job.state != "rejected"]
 
-        def spent() -> list[tuple[float, int]]:
-            return [*spent_before, *((at, seconds) for at, seconds in self._connection.execute(SPENT, day))]
+        def spent() -> Iterator[tuple[float, int]]:
+            yield from spent_before
+            yield from ((at, seconds) for at, seconds in self._connection.execute(SPENT, day))
 
         def includes(ids: Collection[str]) -> Collection[str]:
             of_today = self._connection.execute(RECENT_AMONG, day | {"ids": [*ids]}).scalars() if ids else ()
@@ -202,6 +249,41 @@ class Rows:
             raise Damaged from error
 
 
+def _older(
+    query: Select[Any], named: dict[str, Any], before: tuple[float, str] | None
+) -> tuple[Select[Any], dict[str, Any]]:
+    """A statement and its values, where only jobs before one are wanted."""
+    if before is None:
+        return query, named
+    return query.where(OLDER), named | {"before": before[0], "before_id": before[1]}
+
+
+def _may_have(word: str) -> ColumnElement[bool]:
+    """Whether a job may have a word: what of it is plain ASCII is looked for here.
+
+    What this cannot judge passes: JSON writes other letters as `\\u…`, and which of them are the same each database
+    decides for itself.
+    """
+    part = max(re.findall(r"[a-z0-9]+", word), key=len, default="")
+    request, file = cast(jobs.c.request, Text), func.lower(jobs.c.saved_to)
+    return or_(
+        func.lower(request).contains(part),
+        request.contains("\\u", autoescape=True),
+        func.coalesce(file, "").contains(part),
+    )
+
+
+def _has(words: Sequence[str], request: dict[str, Any] | None, saved_to: str | None) -> bool:
+    ids = [subject["id"] for subject in request["subjects"]] if request else []
+    text = _folded("\n".join([request["prompt"] if request else "", *ids, Path(saved_to or "").name]))
+    return all(word in text for word in words)
+
+
+def _folded(text: str) -> str:
+    """As texts are compared: small letters, and one way of writing each."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
 def _newest_first(job: Job) -> tuple[float, str]:
     return -job.opened_at, job.id
 
@@ -209,6 +291,8 @@ def _newest_first(job: Job) -> tuple[float, str]:
 def _values(job: Job) -> dict[str, Any]:
     row = dict(vars(job))
     answer = {name: row.pop(name) for name in _ANSWER} | {"videos": [vars(video) for video in job.videos]}
+    if sources := row.pop(_SOURCES):
+        row["request"] = (job.request or {}) | {_SOURCES: sources}
     return row | {"key": job.key or None, "answer": answer}
 
 
@@ -216,6 +300,7 @@ def _job(row: Row[Any]) -> Job:
     known = row._asdict()
     answer = known.pop("answer")
     known["key"] = known["key"] or ""
+    known[_SOURCES] = known["request"].pop(_SOURCES, {}) if known["request"] else {}
     videos = tuple(Video(**video) for video in answer.get("videos") or ())
     warnings = tuple(answer.get("warnings") or ())
     return Job(**known | {name: answer.get(name) for name in _ANSWER} | {"videos": videos, "warnings": warnings})

@@ -192,6 +192,27 @@ class Ledger:
             return rows.newest(account, limit, states, now)
 
     @_reads
+    def search(
+        self,
+        account: str,
+        limit: int,
+        *,
+        states: Sequence[JobState] = (),
+        words: Sequence[str] = (),
+        before: tuple[float, str] | None = None,
+        now: float = 0.0,
+    ) -> tuple[list[Job], int]:
+        """The newest of the account's jobs that match, and how many match in all.
+
+        With `states`, those that are in one of them at `now`; with `words`, those that have each of them somewhere in
+        the prompt, a subject's id or the file's name; `before` an `opened_at` and the id there.
+        """
+        with self._transaction(reads=True) as rows:
+            if words:
+                return rows.that_have(words, account, limit, states, before, now)
+            return rows.newest(account, limit, states, now, before), rows.count(account, states, now, before)
+
+    @_reads
     def unfinished(self, account: str, since: float) -> list[Job]:
         """Jobs opened after `since` that have not ended, may be found, or have a video that nobody has saved.
 

@@ -1,12 +1,16 @@
 """What our tools answer: one shape for a job, whichever tool tells of it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from refvideo_mcp.schemas.router_answers import JobState
 
 __all__ = ["JobAnswer", "JobList", "JobSummary", "VideoAnswer", "VideoPiece"]
+
+
+# Its fields are told where it is used.
+AN_OBJECT = WithJsonSchema({"type": "object"})
 
 
 class VideoAnswer(BaseModel):
@@ -30,7 +34,9 @@ class JobAnswer(BaseModel):
     reason: str | None = Field(None, description="Why there is no video.")
     seed: int | None = Field(None, description="As used.")
     preview: str | None = Field(None, description="Picture strip (file).")
-    videos: list[VideoAnswer] | None = Field(None, description="The result.")
+    videos: Annotated[list[VideoAnswer], WithJsonSchema({"type": "array", "items": {"type": "object"}})] | None = Field(
+        None, description="Each: url, expires_at, type (mp4, gif), saved_to (file)."
+    )
     warnings: list[str] | None = Field(None, description="Tell the user.")
     next_step: str = Field(description="Do this.")
 
@@ -52,6 +58,11 @@ class JobList(BaseModel):
     """Recent jobs, newest first."""
 
     jobs: list[JobSummary] = Field(description="Newest first.")
+    total: int = Field(description="How many match.")
+    recipe: Annotated[dict[str, Any], AN_OBJECT] | None = Field(
+        None, description="Of a single job: arguments that make it again."
+    )
+    allowance: Annotated[dict[str, Any], AN_OBJECT] | None = Field(None, description="What is used of it.")
     next_step: str = Field(description="Do this.")
 
 

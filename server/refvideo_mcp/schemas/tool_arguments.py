@@ -1,7 +1,7 @@
 """The arguments of the tools."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -51,10 +51,21 @@ class ResultCall(SpecModel):
 
 
 class ListCall(SpecModel):
+    query: Annotated[str, BeforeValidator(coercion.text)] | None = Field(
+        None, description="Words of prompt, ids or file name."
+    )
+    state: Annotated[Literal["open", JobState], BeforeValidator(coercion.word)] | None = Field(
+        None, description="Only these; open: all unfinished."
+    )
+    task_id: Annotated[str, BeforeValidator(coercion.text), AfterValidator(_handle)] | None = Field(
+        None, description="Only this, with its recipe."
+    )
+    before: Annotated[str, BeforeValidator(coercion.text), AfterValidator(coercion.unwrapped)] | None = Field(
+        None, description="Only older: a time or task_id."
+    )
     limit: Annotated[int, coercion.at_most(50), BeforeValidator(coercion.number)] = Field(
         10, ge=1, le=50, description="How many."
     )
-    state: Annotated[JobState, BeforeValidator(coercion.word)] | None = Field(None, description="Only these.")
 
 
 class PieceCall(SpecModel):

@@ -1,16 +1,19 @@
 """Jobs, as the agent reads them: one text that is enough alone, one structure that is enough alone."""
 
 import base64
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 
-from refvideo_mcp.errors import clean
+from refvideo_mcp.errors import clean, is_invisible
 from refvideo_mcp.jobs import (
+    Found,
     age_of,
     answer_of,
     answers_of,
@@ -18,14 +21,17 @@ from refvideo_mcp.jobs import (
     is_being_saved,
     is_lost,
     is_unusually_long,
+    lacking,
     loss,
     notes_of,
     opened,
     row_note,
     status_in_words,
+    took,
+    usage_in_words,
 )
 from refvideo_mcp.ledger import OPEN, Job
-from refvideo_mcp.schemas import JobState
+from refvideo_mcp.schemas import ListCall
 
 __all__ = ["NOTHING_ELSE", "Around", "in_words", "job_list", "job_result", "news", "without_paths"]
 
@@ -97,38 +103,70 @@ async def job_result(
 
 
 def job_list(
-    jobs: Sequence[Job],
-    state: JobState | None = None,
+    found: Found,
+    call: ListCall,
     others: Sequence[Job] = (),
     *,
     sign: str,
     after: str = "",
+    paths: bool = True,
 ) -> CallToolResult:
-    """The answer about several jobs, newest first; with `state`, about those in it, and `others` where there is none.
+    """The answer about the jobs that a call asked for, newest first, or about `others` where there is none.
 
-    `after` is a sentence behind what to do next.
+    `after` is a sentence behind what to do next. Without `paths` no file of this machine is named.
     """
-    next_step = " ".join(filter(None, (_next_steps(jobs or others), after)))
-    lines = [_heading(len(jobs), state, others), *map(_line, jobs), next_step]
-    answer = answers_of(jobs, sign + next_step)
+    jobs = found.jobs
+    answer = answers_of(found, "", paths=paths)
+    steps = (_about_recipe(answer.recipe), _next_steps(jobs or others, found.now), _about_older(found), after)
+    next_step = " ".join(filter(None, steps)) or "Nothing to do."
+    recipe = [f"Recipe: {_in_json(answer.recipe)}"] if answer.recipe else []
+    took_of_it = f"This job took {took(found.one)} s. " if found.one else ""
+    allowance = [f"{took_of_it}{told}"] if (told := usage_in_words(found.usage)) else []
+    lines = [_heading(found, call, others), *(_line(job, found.now) for job in jobs), *recipe, *allowance, next_step]
+    answer.next_step = sign + next_step
     return CallToolResult(
         content=[TextContent(type="text", text=sign + "\n".join(lines))],
         structured_content=answer.model_dump(mode="json", exclude_none=True),
     )
 
 
-def _heading(jobs: int, state: JobState | None, others: Sequence[Job]) -> str:
-    if jobs:
-        kind = f"{state} " if state else ""
-        return f"The newest {kind}job:" if jobs == 1 else f"The {jobs} newest {kind}jobs:"
-    if not state or not others:
+def _heading(found: Found, call: ListCall, others: Sequence[Job]) -> str:
+    kind = f"{call.state} " if call.state else ""
+    matching = f' with "{clean(call.query, 60)}"' if call.query and call.task_id is None else ""
+    older = f" before {clean(call.before, 60)}" if call.before and call.task_id is None else ""
+    if call.task_id is not None:
+        return "The job:"
+    if shown := len(found.jobs):
+        which = "The newest" if shown == 1 else f"The {shown} newest"
+        of_all = f" of {found.total}" if found.total > shown else ""
+        return f"{which}{of_all} {kind}job{'' if found.total == 1 else 's'}{matching}{older}:"
+    if not others:
         return "No jobs yet."
     states = [job.state for job in others]
     counted = ", ".join(f"{states.count(other)} {other}" for other in dict.fromkeys(states))
-    return f"No job is {state}. Of the newest: {counted}."
+    has = f"has all of the words in its prompt, ids or file name{matching}" if matching else f"is {call.state}"
+    return f"No {kind if matching else ''}job{older} {has}. Of the newest: {counted}."
 
 
-def _next_steps(jobs: Sequence[Job]) -> str:
+def _about_recipe(recipe: dict[str, Any] | None) -> str:
+    if recipe is None:
+        return ""
+    ids = ", ".join(f"@{clean(name, 40)}" for name in lacking(recipe))
+    anew = f"Its pictures of {ids} were not kept: ask the user for them. " if ids else ""
+    return f"{anew}For another like it call generate_reference_video with the recipe, changed as wished; it is paid."
+
+
+def _about_older(found: Found) -> str:
+    return f'Older ones: before "{found.jobs[-1].handle}".' if found.total > len(found.jobs) > 0 else ""
+
+
+def _in_json(recipe: dict[str, Any]) -> str:
+    """On one line, in which nothing is invisible."""
+    text = json.dumps(recipe, ensure_ascii=False, separators=(", ", ": "))
+    return "".join(json.dumps(c)[1:-1] if is_invisible(c) else c for c in text)
+
+
+def _next_steps(jobs: Sequence[Job], now: float) -> str:
     """What to do about jobs, by what became of them."""
     under_way = next((job for job in jobs if job.state in OPEN), None)
     links = any(job.state == "succeeded" and not job.saved_to and not is_lost(job) for job in jobs)
@@ -144,8 +182,9 @@ def _next_steps(jobs: Sequence[Job]) -> str:
         f"An uncertain one may have been bought: do not submit again for that video; the user can look for it in the "
         f"console of {doubtful.gateway if doubtful else ''}.": doubtful is not None,
         "An expired one only a new job makes again: ask the user.": any(map(is_lost, jobs)),
+        "Of one that takes unusually long tell the user.": any(is_unusually_long(job, now) for job in jobs),
     }
-    return " ".join(step for step, applies in steps.items() if applies) or "Nothing to do."
+    return " ".join(step for step, applies in steps.items() if applies)
 
 
 def news(finished: Sequence[Job], room: int = MOST_WORDS) -> str:
@@ -263,8 +302,8 @@ async def _preview(path: str) -> ImageContent | None:
     return ImageContent(type="image", data=base64.b64encode(content).decode(), mime_type="image/jpeg")
 
 
-def _line(job: Job) -> str:
+def _line(job: Job, now: float) -> str:
     prompt = f' "{clean(job.prompt, 60)}"' if job.prompt else ""
-    note = row_note(job, 120)
+    note = row_note(job, now, 120)
     end = f" -> {job.saved_to}" if job.saved_to else f": {note}" if note else ""
     return f"{opened(job).isoformat(timespec='seconds')} {job.state} {job.handle}{prompt}{end}"

@@ -86,17 +86,18 @@ async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResul
 
 @spec_tool(
     "List videos",
-    "Recent jobs and their files, newest first: for a lost task_id or an earlier video. Free.",
+    "Jobs and their files, newest first, and the allowance: for a lost task_id, an earlier video, a variant. Free.",
     ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False),
 )
 async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolResult, JobList]:
     state = state_of(ctx)
-    found = await state.account.newest(call.limit, [call.state] if call.state else [])
-    ids = {job.id for job in found}
+    found = await state.account.search(call)
+    ids = {job.id for job in found.jobs}
     beyond = [job for job in await _news(state) if job.id not in ids]
-    others = await state.account.newest(MOST_OTHERS) if call.state and not found else []
-    shown = found if state.shows_paths else [without_paths(job) for job in found]
-    return job_list(shown, call.state, others, sign=state.sign, after=news(beyond))
+    others = await state.account.newest(MOST_OTHERS) if not found.jobs else []
+    if not state.shows_paths:
+        found = replace(found, jobs=[without_paths(job) for job in found.jobs])
+    return job_list(found, call, others, sign=state.sign, after=news(beyond), paths=state.shows_paths)
 
 
 async def _answer(
