@@ -31,6 +31,8 @@ __all__ = ["build_server", "consent_of", "running"]
 
 # The tools change only with the program, which a client may have updated meanwhile.
 TOOLS_KEEP_MS = 300_000
+# Of one account among many. A call that waits takes 100 kB.
+MOST_CALLS = 64
 # Whoever calls where nobody says who they are: the user of this machine.
 OWNER = "local"
 
@@ -98,7 +100,7 @@ async def running(
             forgets=settings.sandbox,
             adopts=not settings.auth,
         )
-        limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs)
+        limits = Limits(settings.max_seconds_per_day, settings.max_open_jobs, MOST_CALLS if settings.auth else 0)
         own_keys = key_of if key_of is not None and not settings.sandbox else (lambda name: "")
         async with Accounts.running(services, limits, key_of=own_keys, router_with=router_with) as accounts:
             if owner:

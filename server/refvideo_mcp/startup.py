@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import cast
 
@@ -23,14 +24,19 @@ LATE = (
     *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg", "sqlite3", "psycopg"),
     *("PIL.ImageCms", "PIL.ImageChops", "PIL.ImageMath", "PIL.ImageOps", "PIL.features", "pillow_heif"),
     *("av", "av.video.frame", "obstore", "obstore.store", "obstore.exceptions"),
-    *("refvideo_mcp.ledger.schema", "refvideo_mcp.ledger.database", "refvideo_mcp.ledger.sqlite"),
-    "refvideo_mcp.ledger.postgresql",
 )
+# Rooms of ours with modules that are imported late.
+ROOMS = ("files", "images", "jobs", "ledger", "router", "videos")
 
 
 def import_all() -> None:
     """Import what calls may need: with all of a process's files in use, an import fails, and does not recover."""
-    for name in LATE:
+    ours = [
+        f"{room.__name__}.{module.name}"
+        for room in (import_module(f"{__package__}.{name}") for name in ROOMS)
+        for module in iter_modules(room.__path__)
+    ]
+    for name in (*LATE, *ours):
         with suppress(ImportError):  # not installed: an extra
             import_module(name)
     image = import_module("PIL.Image")

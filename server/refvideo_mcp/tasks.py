@@ -168,7 +168,8 @@ class JobTasks:
         except InvalidCall as error:
             raise no_such_task(str(error)) from None
         try:
-            status = await state.account.status(handle)
+            with state.account.call():
+                status = await state.account.status(handle)
         except UnknownTask as error:
             raise no_such_task(str(error)) from None
         except RefvideoError as error:

@@ -2,8 +2,8 @@
 
 import math
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ class Account:
         self._clock = services.clock
         self._background = background
         self._calls = WaitingCalls()
+        self._most_calls, self._under_way = limits.calls, 0
         self._followers = Followers(services, background, name)
         self.submitter = Submitter(services, background, name, limits, self._calls, self._followers)
 
@@ -53,10 +54,28 @@ class Account:
         """Follow its unfinished jobs from now on, whoever submitted them."""
         self._background.start_soon(self._followers.collect_later)
 
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """While a call of it is under way.
+
+        Raises:
+            Refused: too many others are.
+        """
+        if 0 < self._most_calls <= self._under_way:
+            raise Refused(
+                f"This account has {self._under_way} calls under way, which is the most.",
+                "Nothing was bought, and jobs are not affected: call again when one of them has been answered.",
+            )
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way: no job is followed or bought, no call waits."""
-        return not (self._followers.busy or self._calls.concerned or self.submitter.lock.locked())
+        return not (self._under_way or self._followers.busy or self._calls.concerned)
 
     def close(self) -> None:
         """Forget what is known of it beside the ledger."""

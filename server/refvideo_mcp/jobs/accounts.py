@@ -15,7 +15,6 @@ from refvideo_mcp.router import Router
 
 __all__ = ["Accounts", "no_key"]
 
-# Longer than any call may last: one that still holds its account must find no second one beside it.
 IDLE_SECONDS = 600.0
 
 

@@ -32,10 +32,11 @@ NOTHING = "Nothing was sent or bought."
 
 @dataclass(frozen=True)
 class Limits:
-    """The allowance: seconds of video in any 24 hours, and jobs open at once. 0 = no limit."""
+    """The allowance: seconds of video in any 24 hours, jobs open at once, and calls under way. 0 = no limit."""
 
     seconds_per_day: int = 300
     open_jobs: int = 10
+    calls: int = 0
 
 
 @dataclass(frozen=True)

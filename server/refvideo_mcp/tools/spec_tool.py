@@ -78,7 +78,8 @@ class SpecTool(Tool):
             with anyio.move_on_after(QUESTION_SECONDS) as scope:
                 questions = _Questions(scope, caller_of(context), unanswered)
                 _questions.set(questions)
-                return await super().run({"call": call}, context, convert_result)
+                with state_of(context).account.call():
+                    return await super().run({"call": call}, context, convert_result)
             raise questions.unanswered
         except RefvideoError as error:
             return _spoken(error, context)
