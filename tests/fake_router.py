@@ -14,7 +14,13 @@ import httpx2
 from mcp import Client
 from mcp.client.extension import ClientExtension
 from mcp.client.session import ElicitationFnT
-from mcp_types import CallToolResult, Implementation, TextContent
+from mcp_types import (
+    CallToolResult,
+    CancelledNotification,
+    CancelledNotificationParams,
+    Implementation,
+    TextContent,
+)
 
 from marker import KEY
 from refvideo_mcp.app import build_server
@@ -156,6 +162,12 @@ async def submit(client: Client, prompt: str = "@1 runs", **arguments: Any) -> C
 
 async def result(client: Client, task_id: str = "task-1", **arguments: Any) -> CallToolResult:
     return await client.call_tool("get_task_result", {"task_id": task_id, **arguments})
+
+
+async def cancel(client: Client, request: int) -> None:
+    """What a client sends that gives a request up, though the answer be on its way by then."""
+    given_up = CancelledNotificationParams(request_id=request)
+    await client.session.send_notification(CancelledNotification(params=given_up))
 
 
 async def at_once(calls: int, client: Client) -> list[CallToolResult]:

@@ -5,8 +5,10 @@ import re
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -102,7 +104,7 @@ async def test_a_client_that_hangs_up_at_any_moment_and_calls_again_buys_one_job
                 async with await anyio.connect_tcp("127.0.0.1", address.port or 0) as connection:
                     await connection.send(head.encode() + content)
                     await anyio.sleep(hundredths / 100)
-                again = await knock(server.url, body, **headers_of(era))
+                again = await knock(server.url, body | {"id": 2}, **headers_of(era))
                 assert "task-" in again.text
 
             async with anyio.create_task_group() as tasks:
@@ -119,6 +121,36 @@ async def test_a_request_sent_again_under_its_id_right_after_its_answer_is_one_j
         answers = [await knock(server.url, body | {"id": number}, **headers) for number in (1, 1, 2)]
     assert [re.findall(r"task-\d", answer.text)[0] for answer in answers] == ["task-1", "task-1", "task-2"]
     assert len(router.posts) == 2
+
+
+async def test_a_2025_client_that_cancels_at_any_moment_and_calls_again_buys_one_job(tmp_path: Path) -> None:
+    """It says so by a request of its own, and leaves open the connection that it waited at."""
+    prompts = [f"@1 waves {hundredths}" for hundredths in range(0, 30, 2)]
+    async with MisbehavingRouter() as router:
+        router.answer_delay = (0.05, 0.1)
+        async with (
+            HttpServer.running(tmp_path, router.url, REFVIDEO_MAX_OPEN_JOBS="0") as server,
+            Client(server.url, mode="legacy") as client,
+        ):
+            for hundredths, prompt in enumerate(prompts):
+                call = partial(client.call_tool, "generate_reference_video", LINKED | {"prompt": prompt})
+                with anyio.move_on_after(hundredths / 100) as patience:
+                    await call()
+                if patience.cancelled_caught:
+                    await call()
+    assert Counter(json.loads(post.body)["prompt"] for post in router.posts) == Counter(prompts)
+
+
+async def test_a_2025_request_cancelled_after_its_answer_was_sent_told_nobody(tmp_path: Path) -> None:
+    headers, body = headers_of("legacy"), call_of("legacy", LINKED, {})
+    gave_up = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+    async with MisbehavingRouter() as router, HttpServer.running(tmp_path, router.url) as server:
+        answers = [
+            await knock(server.url, message, **headers)
+            for message in (body, gave_up, body | {"id": 2}, body | {"id": 3})
+        ]
+    assert [re.findall(r"task-\d", answer.text)[:1] for answer in answers] == [["task-1"], [], ["task-1"], ["task-2"]]
+    assert answers[1].status_code == 202
 
 
 async def test_nothing_is_saved_where_no_folder_is_set(tmp_path: Path) -> None:

@@ -89,6 +89,23 @@ async def test_each_token_opens_an_account_of_its_own(tmp_path: Path, era: str) 
     assert [[job["task_id"] for job in told(found)["jobs"]] for found in lists] == [["task-1"], []]
 
 
+async def test_a_cancel_is_about_a_request_of_its_own_account(tmp_path: Path) -> None:
+    """The ids of requests are counted by each client, so others have the same."""
+    call = {"name": "generate_reference_video", "arguments": LINKED}
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+    answers = []
+    async with MisbehavingRouter() as router, Office.open(tmp_path, router.url) as office:
+        for name, message in [
+            ("alice", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}),
+            ("bob", cancel),
+            ("alice", {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}),
+        ]:
+            headers = JSON | {"Authorization": f"Bearer {office.tokens[name]}"}
+            async with httpx2.AsyncClient(timeout=60) as http:
+                answers.append(await http.post(office.url, content=json.dumps(message), headers=headers))
+    assert [re.findall(r"task-\d", answer.text)[:1] for answer in answers] == [["task-1"], [], ["task-2"]]
+
+
 async def test_without_a_token_that_is_known_nothing_is_read_and_no_login_is_begun(tmp_path: Path) -> None:
     """A client that were told of an authorization server would send its user there, and there is none."""
     async with Office.open(tmp_path, NOBODY) as office:

@@ -15,7 +15,7 @@ import pytest
 from mcp.client import ClientRequestContext
 from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
 
-from fake_router import CAT, LOST, FakeRouter, Reply, at_once, process, refused, result, said, submit, told
+from fake_router import CAT, LOST, FakeRouter, Reply, at_once, cancel, process, refused, result, said, submit, told
 from marker import KEY as API_KEY
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import Refused
@@ -30,6 +30,7 @@ from virtual_time import VirtualClock
 pytestmark = pytest.mark.anyio
 
 KEY = "order-2026-11-23-0007"
+FIRST_CALL = 2  # the id of its request, where the handshake was the first
 BOTH_ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])
 
 Answers = list[CallToolResult]
@@ -1001,6 +1002,71 @@ async def test_an_answer_that_broke_off_while_it_was_written_did_not_reach_anybo
         async with state.account.submitter.submit(call, buy=True) as again:
             assert again.joined
     assert len(router.posts) == 1
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+@pytest.mark.parametrize(
+    ("cancelled_after", "repeated_after"), [(0, 0), (0.9, 0), (0, 4), (0, 580), (10, 1), (10, 580)]
+)
+async def test_an_answer_that_a_cancel_crossed_reached_nobody(
+    clock: VirtualClock,
+    router: FakeRouter,
+    ledger: Path,
+    cancelled_after: float,
+    repeated_after: float,
+    same_process: bool,
+) -> None:
+    """The client drops what comes for a request that it gave up, so the repeated call wants no other take."""
+    async with process(router, ledger, mode="legacy") as client, process(router, ledger) as next_process:
+        await submit(client)
+        await clock.sleep(cancelled_after)
+        await cancel(client, FIRST_CALL)
+        await clock.sleep(repeated_after)
+        another = client if same_process else next_process
+        again = await submit(another)
+        another_take = await submit(another)
+
+    assert told(again)["task_id"] == "task-1"
+    assert told(another_take)["task_id"] == "task-2"
+
+
+async def test_a_cancel_may_come_seconds_late_and_the_repeated_call_right_behind_it(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """Both waited in the pipe of a process that was stopped."""
+    async with process(router, ledger, mode="legacy") as client:
+        await submit(client)
+        await clock.sleep(10)
+        await cancel(client, FIRST_CALL)
+        again = await submit(client)
+        another_take = await submit(client)
+
+    assert told(again)["task_id"] == "task-1"
+    assert told(another_take)["task_id"] == "task-2"
+
+
+async def test_a_cancel_that_comes_long_after_the_answer_is_about_nothing(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    async with process(router, ledger, mode="legacy") as client:
+        await submit(client)
+        await clock.sleep(12)
+        await cancel(client, FIRST_CALL)
+        another_take = await submit(client)
+
+    assert told(another_take)["task_id"] == "task-2"
+
+
+async def test_a_cancel_takes_back_the_answer_to_its_own_request_only(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    async with process(router, ledger, mode="legacy") as client:
+        for prompt in ("@1 runs", "@1 sits"):
+            await submit(client, prompt)
+        await cancel(client, FIRST_CALL)
+        answers = [await submit(client, prompt) for prompt in ("@1 runs", "@1 sits")]
+
+    assert [told(answer)["task_id"] for answer in answers] == ["task-1", "task-3"]
 
 
 @pytest.mark.parametrize(("ids", "jobs"), [(("7", "7", "7"), 1), (("7", "8", "9"), 3), ((None, None, None), 3)])

@@ -26,7 +26,11 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell all of it"),
 ]
 
+ERAS = pytest.mark.parametrize("era", ["2025-06-18", "2026-07-28"])
 ORDER = {"prompt": "@1 waves", "subjects": [{"id": "1", "images": ["https://example.com/cat.png"]}]}
+CLIENT = {"name": "raw", "version": "1"}
+PREFIX = "io.modelcontextprotocol"
+MODERN = {"protocolVersion": "2026-07-28", "clientInfo": CLIENT, "clientCapabilities": {}}
 
 
 class Window:
@@ -75,12 +79,15 @@ class Window:
         assert select.select([self.stdout], [], [], 30)[0]
 
     def begin(self) -> None:
-        client = {"name": "raw", "version": "1"}
-        params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}
+        params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": CLIENT}
         self.send(id=1, method="initialize", params=params)
         self.read()
         self.send(method="notifications/initialized")
-        self.send(id=2, method="tools/call", params={"name": "generate_reference_video", "arguments": ORDER})
+        self.order(2)
+
+    def order(self, request: int, **params: Any) -> None:
+        params |= {"name": "generate_reference_video", "arguments": ORDER}
+        self.send(id=request, method="tools/call", params=params)
 
 
 def is_killed(window: Window) -> None:
@@ -149,6 +156,31 @@ async def test_a_call_repeated_in_the_next_process_is_another_take_only_if_the_a
     assert len(router.posts) == (2 if is_delivered else 1)
     assert answer["structuredContent"]["task_id"] == ("task-2" if is_delivered else "task-1")
     assert ("An identical call had already started this job" in answer["content"][0]["text"]) != is_delivered
+
+
+@ERAS
+async def test_a_call_repeated_after_a_cancel_that_crossed_its_answer_is_the_same_job(tmp_path: Path, era: str) -> None:
+    """The client had given the request up: it drops what it reads."""
+
+    def calls(router_url: str) -> list[Any]:
+        with Window.open(tmp_path, router_url, "pipes") as window:
+            if era == "2025-06-18":
+                window.begin()
+                envelope = {}
+            else:
+                envelope = {"_meta": {f"{PREFIX}/{name}": value for name, value in MODERN.items()}}
+                window.order(2, **envelope)
+            answers = [window.read()]
+            window.send(method="notifications/cancelled", params={"requestId": 2})
+            for request in (3, 4):
+                window.order(request, **envelope)
+                answers.append(window.read())
+        return answers
+
+    async with MisbehavingRouter() as router:
+        answers = await anyio.to_thread.run_sync(calls, router.url)
+    assert [answer["structuredContent"]["task_id"] for answer in answers] == ["task-1", "task-1", "task-2"]
+    assert len(router.posts) == 2
 
 
 async def test_what_the_router_answers_after_the_client_was_killed_is_recorded(tmp_path: Path) -> None:

@@ -13,7 +13,20 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from fake_router import UNREACHABLE, FakeRouter, Reply, files, jobs, process, refused, result, said, submit, told
+from fake_router import (
+    UNREACHABLE,
+    FakeRouter,
+    Reply,
+    cancel,
+    files,
+    jobs,
+    process,
+    refused,
+    result,
+    said,
+    submit,
+    told,
+)
 from marker import KEY
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import JobFailed
@@ -516,6 +529,22 @@ async def test_a_video_that_a_wait_brought_is_no_news_to_any_window(
     assert told(answer)["state"] == "succeeded"
     assert "Since" not in said(answer)
     assert "Since" not in said(listed)
+
+
+async def test_a_video_whose_answer_a_cancel_crossed_is_news_in_the_next_one(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.takes = 10
+    async with process(router, ledger, mode="legacy") as client:
+        await submit(client)
+        await clock.sleep(60)
+        answer = await result(client)
+        await cancel(client, 4)  # after the handshake, the call and a list of the tools
+        await clock.sleep(2)
+        listed = await jobs(client, state="failed")
+
+    assert told(answer)["state"] == "succeeded"
+    assert "Since you last looked, 1 more video finished: task-1." in said(listed)
 
 
 async def test_a_video_is_no_news_in_the_answer_that_brings_it_though_the_ledger_cannot_note_that(

@@ -16,7 +16,7 @@ from mcp_types import CallToolResult
 from fake_router import UNREACHABLE, FakeRouter, Reply, files, jobs, process, refused, result, said, submit, told
 from marker import KEY
 from refvideo_mcp.app import build_server, running
-from refvideo_mcp.jobs import Clock, PendingPosts, collector, services
+from refvideo_mcp.jobs import Clock, PendingPosts, collector, services, waiting_calls
 from refvideo_mcp.ledger import Ledger, store
 from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
@@ -550,6 +550,7 @@ async def test_many_answers_that_a_locked_ledger_cannot_note_hold_up_no_call(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(services, "TURN_SECONDS", 0.5)  # real seconds: the ledger is outside of our clock
+    monkeypatch.setattr(waiting_calls, "ON_ITS_WAY_SECONDS", 0)  # or our clock would stand still for the first of them
     router.takes = 1
     task_ids = [f"task-{number}" for number in range(1, 7)]
     answers: list[CallToolResult] = []

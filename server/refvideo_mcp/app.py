@@ -21,7 +21,7 @@ from refvideo_mcp.prompts import build_prompts
 from refvideo_mcp.router import Router, Timeouts
 from refvideo_mcp.settings import Settings, is_loopback
 from refvideo_mcp.tasks import JobTasks, Tasks
-from refvideo_mcp.tools import INSTRUCTIONS, ServerState, build_tools
+from refvideo_mcp.tools import INSTRUCTIONS, ServerState, build_tools, hear_of_cancelled
 from refvideo_mcp.videos import Videos
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def build_server(
         version=__version__,
         tools=list(build_tools()),
         extensions=[Tasks(JobTasks()), player(_media_hosts(settings))],
-        middleware=[hide_from_others],
+        middleware=[hear_of_cancelled, hide_from_others],
         cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_KEEP_MS)},  # private: a list may depend on the client
         log_level=settings.log_level.upper(),  # type: ignore[arg-type]  # read from a list of the same names
         lifespan=lifespan,

@@ -45,7 +45,7 @@ class Account:
         self._services = services
         self._clock = services.clock
         self._background = background
-        self._calls = WaitingCalls()
+        self._calls = WaitingCalls(services.clock, background)
         self._most_calls, self._under_way = limits.calls, 0
         self._followers = Followers(services, background, name)
         self.submitter = Submitter(services, background, name, limits, self._calls, self._followers)
@@ -96,7 +96,13 @@ class Account:
         return await save_again(self._services, known or await self._adopted(handle, unread), destination)
 
     async def wait(
-        self, handle: str, seconds: float, on_progress: OnProgress | None = None, *, tell: bool = True
+        self,
+        handle: str,
+        seconds: float,
+        on_progress: OnProgress | None = None,
+        *,
+        caller: Caller | None = None,
+        tell: bool = True,
     ) -> Job:
         """Wait for a job to end and its file to be saved, `seconds` at most; the deadline is not an error.
 
@@ -152,10 +158,8 @@ class Account:
         job = heard(row, job, looked=looked(), link_is_dead=follower.link_is_dead, now=self._clock.now())
         if follower.saver.note and not (job.saved_to or job.not_saved):
             job = replace(job, not_saved=follower.saver.note)
-        if tell and row.is_news(job):  # beside the answer, which must not wait for a busy ledger
-            caller = Caller(started)
-            self._calls.answer(job, caller)
-            self._background.start_soon(self._calls.told, row, job, caller)
+        if tell and row.is_news(job):
+            self._calls.answer(row, job, caller or Caller(started))
         return job
 
     async def status(self, handle: str, *, tell: bool = True) -> JobStatus:

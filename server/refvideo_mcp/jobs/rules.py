@@ -44,14 +44,16 @@ class Here:
     """What this process knows by itself, though the ledger's file be another by now, and the clock be set.
 
     `followed` are the jobs that it follows or has followed. The rest are ids of jobs: whose POST is open (`posting`),
-    that a caller left without an answer in the last ten minutes of a clock that is never set (`left`), and whose own
-    caller began within the last seconds and still waits: an identical call beside it wants another take (`busy`).
+    that a caller left without an answer in the last ten minutes of a clock that is never set (`left`), whose own caller
+    began within the last seconds and still waits: an identical call beside it wants another take (`busy`), and whose
+    answer was dropped, though the ledger may not know it yet (`dropped`).
     """
 
     followed: Sequence[Job] = ()
     posting: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
     busy: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
 
     @property
     def kept(self) -> frozenset[str]:
@@ -115,7 +117,8 @@ def decide(
         raise UncertainTwin(twin)
     if not draft.key_given:
         for job in reversed(known):
-            lost = job.state not in ("rejected", "uncertain") and not job.delivered and job.id not in here.busy
+            unheard = (not job.delivered or job.id in here.dropped) and job.id not in here.busy
+            lost = unheard and job.state not in ("rejected", "uncertain")
             recent = job.id in here.left or now - job.opened_at < TWIN_SECONDS
             if lost and recent and job.fingerprint == draft.fingerprint:
                 return job

@@ -43,8 +43,6 @@ SUBMIT_SECONDS = 120.0
 # Left of the 45 when the POST begins, so that a quick answer to it is not too late.
 LAST_SECONDS = 1.0
 DELIVERED_SECONDS = 10.0
-# A process that is killed within that time may not have got its answer out.
-ON_ITS_WAY_SECONDS = 1.0
 LOOKED_THROUGH = 50
 READING = "Reading the pictures"
 TOO_LATE = ("This took too long.", "Nothing was bought: try again.")
@@ -150,8 +148,7 @@ class Submitter:
             in_time = self._clock.steady() - caller.begun <= DELIVERED_SECONDS
             is_told = bool(answer.task_id and in_time) or (joined and draft.key_given)
             if is_told:
-                self._calls.answer(answer, caller)
-                self._background.start_soon(self._delivered, row, answer, caller)
+                self._calls.answer(row, answer, caller)
         finally:
             self._calls.remove(job.id, caller, None if is_told else self._clock.steady())
 
@@ -277,6 +274,7 @@ class Submitter:
             frozenset(row.job.id for row in rows if row.posting),
             left,
             self._calls.busy(caller),
+            self._calls.dropped,
         )
 
     def _seconds_left(self, caller: Caller) -> float:
@@ -316,7 +314,7 @@ class Submitter:
             if self._services.pending_posts.ending:
                 raise Refused("This server is about to end.", "Nothing was bought: try again when it is back.")
             anyio.from_thread.check_cancelled()  # a call cancelled from here on has bought: its thread is not left
-            if caller.hung_up():
+            if caller.is_gone:
                 raise Refused("The call was cancelled.", "Nothing was bought.")
             day = here.added_to(day, now)
             chosen = decide(draft, day, now, self._limits, here)
@@ -351,11 +349,3 @@ class Submitter:
             for subject in loaded.request.subjects
         ]
         await self._services.videos.previews.remember(job_id, subjects, for_strip=not caller.shows_subjects)
-
-    async def _delivered(self, row: JobRow, answer: Job, caller: Caller) -> None:
-        try:
-            await self._clock.sleep(ON_ITS_WAY_SECONDS)
-            while caller.has_unread():  # a client that hangs may be killed without ever reading it
-                await self._clock.sleep(ON_ITS_WAY_SECONDS)
-        finally:
-            await self._calls.told(row, answer, caller)

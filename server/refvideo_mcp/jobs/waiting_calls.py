@@ -1,16 +1,21 @@
 """Which calls of this process wait for which job, and which answers are on their way out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import anyio
 
 from refvideo_mcp.jobs.row import JobRow
+from refvideo_mcp.jobs.services import Background, Clock
 from refvideo_mcp.ledger import Job
 
 __all__ = ["Caller", "WaitingCalls"]
 
 TOGETHER_SECONDS = 5.0
+# A process that is killed within that time may not have got its answer out.
+ON_ITS_WAY_SECONDS = 1.0
+# For so long after that, a cancel may arrive that crossed the answer: this process, or its client, was held up.
+CROSSING_SECONDS = 10.0
 
 
 def _never() -> bool:
@@ -24,7 +29,8 @@ class Caller:
     `request` is the id that its client gave to the request, if any: a second request under the same id, while the
     first is open or just answered, is the first one sent again. `hung_up` says whether the connection that would carry
     the answer is closed, `has_unread` whether something in it waits to be read. `shows_subjects`: its
-    client shows people who is in a video.
+    client shows people who is in a video. `gave_up` is set when the client cancels the request, which may be answered
+    by then: it drops what is on its way.
     """
 
     begun: float = 0.0
@@ -32,14 +38,23 @@ class Caller:
     hung_up: Callable[[], bool] = _never
     has_unread: Callable[[], bool] = _never
     shows_subjects: bool = False
+    gave_up: anyio.Event = field(default_factory=anyio.Event, init=False)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody waits for the answer, or has heard it."""
+        return self.gave_up.is_set() or self.hung_up()
 
 
 class WaitingCalls:
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, background: Background) -> None:
+        self._clock = clock
+        self._background = background
         self._waiting: dict[str, list[Caller]] = {}
         # By the ids of jobs: when a caller last left without an answer, in steady seconds.
         self._left: dict[str, float] = {}
         self._answered: dict[str, Caller] = {}  # by the ids of jobs: to whom an answer is on its way
+        self._heard: dict[str, Caller] = {}  # by the ids of jobs: to whom one has come moments ago
 
     def add(self, job_id: str, caller: Caller) -> None:
         self._waiting.setdefault(job_id, []).append(caller)
@@ -58,33 +73,47 @@ class WaitingCalls:
         return frozenset(self._left)
 
     @property
+    def dropped(self) -> frozenset[str]:
+        """Ids of jobs that a caller was told of moments ago whose client had cancelled the request."""
+        return frozenset(job_id for job_id, caller in self._heard.items() if caller.gave_up.is_set())
+
+    @property
     def concerned(self) -> set[str]:
         """Ids of jobs that a caller is told of anyway."""
         return self._waiting.keys() | self._answered.keys()
 
-    def answer(self, job: Job, caller: Caller) -> None:
-        """The caller is being told of the job, which is no news any more; `told` is to follow."""
-        self._answered[job.id] = caller
+    def answer(self, row: JobRow, answer: Job, caller: Caller) -> None:
+        """The caller is being told of a job, which is no news any more: remember it, unless nobody reads it."""
+        self._answered[answer.id] = caller
+        self._background.start_soon(self._told, row, answer, caller)
 
-    async def told(self, row: JobRow, answer: Job, caller: Caller) -> None:
-        """Remember what a caller was answered about a job, unless nobody has read it."""
-        with anyio.CancelScope(shield=True):
-            if not (caller.hung_up() or caller.has_unread()):
-                await row.answered(answer)
-        if self._answered.get(answer.id) is caller:
-            del self._answered[answer.id]
+    async def _told(self, row: JobRow, answer: Job, caller: Caller) -> None:
+        try:
+            await self._clock.sleep(ON_ITS_WAY_SECONDS)
+            while caller.has_unread():  # a client that hangs may be killed without ever reading it
+                await self._clock.sleep(ON_ITS_WAY_SECONDS)
+        finally:
+            before, is_heard = row.job, not (caller.is_gone or caller.has_unread())
+            with anyio.CancelScope(shield=True):
+                if is_heard:
+                    self._heard[answer.id] = caller
+                    await row.answered(answer)
+            if self._answered.get(answer.id) is caller:
+                del self._answered[answer.id]
+        if is_heard and await self._clock.wait(caller.gave_up, CROSSING_SECONDS):
+            await row.change(lambda job: replace(job, delivered=before.delivered, told=before.told), news=False)
+        if self._heard.get(answer.id) is caller:
+            del self._heard[answer.id]
 
     def busy(self, caller: Caller) -> frozenset[str]:
         """Ids of jobs that an identical call does not join: it was made beside theirs, for another take."""
         together = {
             job_id
             for job_id, others in self._waiting.items()
-            if any(_is_beside(caller, other) for other in others if not other.hung_up())
+            if any(_is_beside(caller, other) for other in others if not other.is_gone)
         }
         answered = {
-            job_id
-            for job_id, other in self._answered.items()
-            if not other.hung_up() and not _is_the_same(caller, other)
+            job_id for job_id, other in self._answered.items() if not other.is_gone and not _is_the_same(caller, other)
         }
         return frozenset(together | answered)
 

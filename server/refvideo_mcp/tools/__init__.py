@@ -2,10 +2,20 @@
 
 from refvideo_mcp.tools.apps import read_video_piece
 from refvideo_mcp.tools.spec_tool import SpecTool
-from refvideo_mcp.tools.state import ACCOUNT, HUNG_UP, PLAYER, ServerState, state_in
+from refvideo_mcp.tools.state import ACCOUNT, HUNG_UP, PLAYER, ServerState, hear_of_cancelled, state_in
 from refvideo_mcp.tools.tools import answer_about, generate_reference_video, get_task_result, list_reference_videos
 
-__all__ = ["ACCOUNT", "HUNG_UP", "INSTRUCTIONS", "PLAYER", "ServerState", "answer_about", "build_tools", "state_in"]
+__all__ = [
+    "ACCOUNT",
+    "HUNG_UP",
+    "INSTRUCTIONS",
+    "PLAYER",
+    "ServerState",
+    "answer_about",
+    "build_tools",
+    "hear_of_cancelled",
+    "state_in",
+]
 
 INSTRUCTIONS = (
     "Makes short videos that keep the people or things of reference pictures. Two steps: "

@@ -2,15 +2,27 @@
 
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from mcp.server.apps import client_supports_apps
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context
 
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.jobs import Account, Accounts, Caller, Clock, no_key
 
-__all__ = ["ACCOUNT", "HUNG_UP", "JOB_FACTS", "PLAYER", "Ctx", "ServerState", "caller_of", "state_in", "state_of"]
+__all__ = [
+    "ACCOUNT",
+    "HUNG_UP",
+    "JOB_FACTS",
+    "PLAYER",
+    "Ctx",
+    "ServerState",
+    "caller_of",
+    "hear_of_cancelled",
+    "state_in",
+    "state_of",
+]
 
 # Where a door puts into a request's scope the name of its account, if callers have one each.
 ACCOUNT = "refvideo.account"
@@ -30,7 +42,8 @@ class ServerState:
 
     `max_wait` is in seconds, None = by the client's name.
 
-    `caller` is who calls, as far as the door knows before any call.
+    `caller` is who calls, as far as the door knows before any call; `callers` are those whose calls are under way, or
+    were answered moments ago, with the names of their accounts.
 
     `shows_paths` is False over HTTP, where paths are the server's and mean nothing to a caller.
     `confirm_above` is in seconds of video, None = never.
@@ -45,6 +58,7 @@ class ServerState:
     confirm_above: int | None = None
     fault: str = ""
     caller: Caller = field(default_factory=Caller)
+    callers: WeakKeyDictionary[Caller, str] = field(default_factory=WeakKeyDictionary)
 
     @property
     def account(self) -> Account:
@@ -94,5 +108,22 @@ def caller_of(ctx: Ctx) -> Caller:
         request=str(request.request_id),
         shows_subjects=client_supports_apps(ctx),
     )
-    hung_up = getattr(request.request, "scope", {}).get(HUNG_UP)
-    return caller if hung_up is None else replace(caller, hung_up=hung_up)
+    if hung_up := getattr(request.request, "scope", {}).get(HUNG_UP):
+        caller = replace(caller, hung_up=hung_up)
+    state.callers[caller] = state.owner
+    return caller
+
+
+async def hear_of_cancelled(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware that tells a caller that its client cancelled the request.
+
+    The SDK ends a handler that is under way; not one whose answer crosses the cancel, nor any where each HTTP request
+    stands for itself. There another client of the account may have a request of the same id: then an answer counts as
+    dropped that was not, which buys nothing.
+    """
+    if ctx.method == "notifications/cancelled":
+        state, request = state_in(ctx), str((ctx.params or {}).get("requestId"))
+        for caller, owner in list(state.callers.items()):
+            if (owner, caller.request) == (state.owner, request):
+                caller.gave_up.set()
+    return await call_next(ctx)

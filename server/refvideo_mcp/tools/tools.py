@@ -81,7 +81,8 @@ async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResul
 
     wait = min(call.wait_seconds, state.max_wait or _patience(ctx))
     tell = not is_asked_by_player(ctx)
-    return await _answer(ctx, state, await state.account.wait(call.task_id, wait, on_progress, tell=tell), tell=tell)
+    job = await state.account.wait(call.task_id, wait, on_progress, caller=caller(), tell=tell)
+    return await _answer(ctx, state, job, tell=tell)
 
 
 @spec_tool(
