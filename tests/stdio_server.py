@@ -37,6 +37,7 @@ class StdioServer:
             "MYROUTER_API_KEY": KEY,
             "MYROUTER_BASE_URL": router_url,
             "REFVIDEO_OUTPUT_DIR": "off",
+            "REFVIDEO_PREVIEW": "off",
             "REFVIDEO_MAX_SECONDS_PER_DAY": "0",
             "REFVIDEO_MAX_OPEN_JOBS": "0",
             "REFVIDEO_LOG_LEVEL": "debug",

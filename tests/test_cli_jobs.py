@@ -337,7 +337,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(place: Place) -
 
 
 @posix_only
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
 def test_a_submission_under_way_is_not_lost_when_the_command_is_ended(place: Place, name: str) -> None:
     order = ["generate", "--prompt", "@hero [rehearse:slow-answer:3]", "--subject", f"hero={place.picture}", *SHORT]
     with running(*order, settings=place.settings, folder=place.folder) as command:

@@ -78,7 +78,7 @@ def folders(home: Path) -> tuple[Path, Path]:
 
 
 def settings(pictures: Path, videos: Path) -> dict[str, str]:
-    return {"REFVIDEO_IMAGE_DIRS": str(pictures), "REFVIDEO_OUTPUT_DIR": str(videos)}
+    return {"REFVIDEO_IMAGE_DIRS": str(pictures), "REFVIDEO_OUTPUT_DIR": str(videos), "REFVIDEO_PREVIEW": "on"}
 
 
 async def made(client: Client, order: dict[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,15 @@ from typing import Any, cast
 import anyio
 import anyio.to_thread
 import pytest
+from mcp import Client
 
 from command_line import COMMAND, environment
+from fake_router import said, told
 from marker import KEY
 from misbehaving_router import MisbehavingRouter
+from refvideo_mcp.app import build_server
 from refvideo_mcp.ledger import Ledger
+from refvideo_mcp.settings import Settings
 
 pytestmark = [
     pytest.mark.anyio,
@@ -143,19 +147,20 @@ def reads_late_and_its_server_is_killed(window: Window) -> None:
 async def test_a_call_repeated_in_the_next_process_is_another_take_only_if_the_answer_had_been_read(
     tmp_path: Path, pipes: str, client: Callable[[Window], None], is_delivered: bool
 ) -> None:
-    def calls(router_url: str) -> Any:
+    def first_call(router_url: str) -> None:
         with Window.open(tmp_path, router_url, pipes) as window:
             window.call()
             client(window)
-        with Window.open(tmp_path, router_url, pipes) as window:
-            window.call()
-            return window.read()
 
     async with MisbehavingRouter() as router:
-        answer = await anyio.to_thread.run_sync(calls, router.url)
+        await anyio.to_thread.run_sync(first_call, router.url)
+        # The next process is this one.
+        settings = Settings(KEY, router.url, database=tmp_path / "state" / "refvideo-mcp" / "ledger.db")
+        async with Client(build_server(settings)) as next_one:
+            answer = await next_one.call_tool("generate_reference_video", ORDER)
     assert len(router.posts) == (2 if is_delivered else 1)
-    assert answer["structuredContent"]["task_id"] == ("task-2" if is_delivered else "task-1")
-    assert ("An identical call had already started this job" in answer["content"][0]["text"]) != is_delivered
+    assert told(answer)["task_id"] == ("task-2" if is_delivered else "task-1")
+    assert ("An identical call had already started this job" in said(answer)) != is_delivered
 
 
 @ERAS
