@@ -11,7 +11,7 @@ from typing import cast
 
 from pydantic import BaseModel
 
-__all__ = ["hastened", "import_all"]
+__all__ = ["deferred", "hastened", "import_all"]
 
 # The SDK imports it for a log of its own, which ours stands in for.
 UNUSED = "rich.console"
@@ -44,11 +44,8 @@ def import_all() -> None:
 
 
 @contextmanager
-def hastened() -> Iterator[None]:
-    """For a block that imports the SDK, or builds a server with it, before the event loop runs."""
-    known = sys.modules.get(UNUSED)
-    sys.modules[UNUSED] = cast(ModuleType, None)  # to import it is an ImportError, which the SDK lives with
-    # The SDK has some 400 models, of which a client makes it use a few: each is built when it is first used.
+def deferred() -> Iterator[None]:
+    """For a block that imports the SDK: it has some 400 models, of which each is built when it is first used."""
     BaseModel.model_config["defer_build"] = True
     gc.disable()  # hundreds of classes are made, and none of them is garbage
     try:
@@ -57,6 +54,17 @@ def hastened() -> Iterator[None]:
         gc.freeze()
         gc.enable()
         del BaseModel.model_config["defer_build"]
+
+
+@contextmanager
+def hastened() -> Iterator[None]:
+    """The same for a server, which is built in the block, too, before the event loop runs."""
+    known = sys.modules.get(UNUSED)
+    sys.modules[UNUSED] = cast(ModuleType, None)  # to import it is an ImportError, which the SDK lives with
+    try:
+        with deferred():
+            yield
+    finally:
         del sys.modules[UNUSED]
         if known is not None:
             sys.modules[UNUSED] = known

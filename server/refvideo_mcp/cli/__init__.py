@@ -14,6 +14,7 @@ from importlib import import_module
 from refvideo_mcp import __version__
 from refvideo_mcp.errors import Refused, RefvideoError, Uncertain
 from refvideo_mcp.network import read_proxies_as_others_do
+from refvideo_mcp.startup import deferred
 
 __all__ = ["DONE", "EXIT_CODES", "FAILED", "INTERRUPTED", "NOT_OVER", "REFUSED", "UNCERTAIN", "main"]
 
@@ -103,5 +104,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=description, description=description, epilog=f"example: {example}")
         command.add_argument_group("exit codes", exit_codes)
         if name in arguments:
-            getattr(import_module(f"refvideo_mcp.cli.{module}"), f"add_{name}")(command)
+            with deferred():
+                implementation = import_module(f"refvideo_mcp.cli.{module}")
+            getattr(implementation, f"add_{name}")(command)
     return parser
