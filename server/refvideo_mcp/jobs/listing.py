@@ -17,9 +17,11 @@ __all__ = ["Found", "answers_of", "row_note", "took", "usage_in_words"]
 
 @dataclass(frozen=True)
 class Found:
-    """The newest `jobs` of `total` that were asked for. `is_one`: one was meant, and is to be told of in full.
+    """The newest `jobs` of `total` that were asked for; 1,000 stands for more.
 
-    `usage` is None where nobody could tell.
+    `is_one`: one was meant, and is to be told of in full.
+
+    `usage` is None where there is no limit, or nobody could tell.
     """
 
     jobs: Sequence[Job]
@@ -83,7 +85,7 @@ def _allowance(found: Found) -> dict[str, Any] | None:
         return None
     told = {
         "used_seconds": usage.seconds,
-        "of_seconds": usage.limits.seconds_per_day or None,
+        "of_seconds": usage.limits.seconds_per_day,
         "frees_at": usage.frees_at
         and datetime.fromtimestamp(usage.frees_at).astimezone().isoformat(timespec="seconds"),
         "open_jobs": usage.open_jobs,

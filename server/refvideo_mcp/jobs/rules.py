@@ -165,7 +165,7 @@ class Usage:
 
 
 def usage_of(day: Day, now: float, limits: Limits) -> Usage:
-    oldest = next((at for at, seconds in day.spent() if seconds), None) if limits.seconds_per_day else None
+    oldest = next((at for at, seconds in day.spent() if seconds), None)
     frees_at = None if oldest is None else oldest + DAY_SECONDS
     return Usage(day.seconds, len(_still_open(day, now)), limits, frees_at)
 

@@ -192,8 +192,10 @@ class Submitter:
         with before_buying():
             return await self._services.ask(self._services.ledger.consider, draft, decided, now, here.kept)
 
-    async def usage(self) -> Usage:
-        """What of the allowance is used now. Nothing is sent or remembered."""
+    async def usage(self) -> Usage | None:
+        """What of the allowance is used now; None where there is no limit. Nothing is sent or remembered."""
+        if not self._limits.seconds_per_day:
+            return None
         here, now = self._here(Caller(self._clock.steady())), self._clock.now()
 
         def decided(day: Day) -> Usage:

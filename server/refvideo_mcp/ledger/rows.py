@@ -21,6 +21,7 @@ DOUBT_SECONDS = 600.0  # so long at least, whoever decides is shown a job that w
 SHORTEST_BEGINNING = 6
 CLOCKS_DIFFER_SECONDS = 60.0
 SEARCHED = 20_000  # jobs that are looked through for words
+COUNTED_ROWS = 1000
 _ANSWER = (
     "progress_percent",
     "eta_seconds",
@@ -68,12 +69,24 @@ BY_KEY = select(jobs).where(MINE, jobs.c.key == bindparam("handle"))
 BY_KEY_OR_ID = select(jobs).where(or_(jobs.c.key == bindparam("handle"), jobs.c.id == bindparam("handle")))
 LATEST = _latest(MINE)
 LATEST_IN: dict[JobState, Select[Any]] = {state: _latest(MINE, _is_in(state)) for state in get_args(JobState)}
-COUNT = select(func.count()).select_from(jobs).where(MINE)
-COUNT_IN: dict[JobState, Select[Any]] = {state: COUNT.where(_is_in(state)) for state in get_args(JobState)}
+
 OLDER = and_(
     jobs.c.opened_at <= bindparam("before"),
     or_(jobs.c.opened_at < bindparam("before"), jobs.c.id > bindparam("before_id")),
 )
+
+
+def _count(*where: ColumnElement[bool]) -> Select[Any]:
+    first = select(jobs.c.opened_at).where(MINE, *where).limit(COUNTED_ROWS)
+    return select(func.count()).select_from(first.subquery())
+
+
+# By state (None: any), and whether only older ones.
+COUNTS = {
+    (state, older): _count(*([_is_in(state)] if state else []), *([OLDER] if older else []))
+    for state in (None, *get_args(JobState))
+    for older in (False, True)
+}
 UNFINISHED = select(jobs).where(
     jobs.c.id.in_(
         union_all(
@@ -111,7 +124,8 @@ OF_THE_DAY = select(jobs).where(
 )
 SECONDS = select(func.coalesce(func.sum(jobs.c.seconds), 0)).where(*COUNTED)
 SPENT = select(jobs.c.opened_at, jobs.c.seconds).where(*COUNTED).order_by(jobs.c.opened_at)
-RECENT_AMONG = _ids(MINE, RECENT, jobs.c.id.in_(bindparam("ids", expanding=True)))
+# The sum again: of what is named, no other index is to be looked through.
+RECENT_AMONG = _ids(jobs.c.opened_at + 0.0 > bindparam("since"), jobs.c.id.in_(bindparam("ids", expanding=True)))
 
 
 class Rows:
@@ -173,9 +187,12 @@ class Rows:
     def count(
         self, account: str, states: Sequence[JobState], now: float, before: tuple[float, str] | None = None
     ) -> int:
-        queries = [COUNT_IN[state] for state in states] or [COUNT]
-        named = {"my_account": account, "now": now}
-        return sum(self._connection.execute(*_older(query, named, before)).scalar_one() for query in queries)
+        """1,000 at the most: nobody goes on from there page by page, and others would wait for a count of all."""
+        at, job_id = before or (0.0, "")
+        named = {"my_account": account, "now": now, "before": at, "before_id": job_id}
+        wanted: Sequence[JobState | None] = states or [None]
+        queries = [COUNTS[state, before is not None] for state in wanted]
+        return min(sum(int(self._connection.execute(query, named).scalar_one()) for query in queries), COUNTED_ROWS)
 
     def that_have(
         self,
@@ -193,7 +210,7 @@ class Rows:
         newest = query.order_by(jobs.c.opened_at.desc(), jobs.c.id).limit(SEARCHED)
         candidates = self._connection.execute(*_older(newest, {"my_account": account, "now": now}, before))
         ids = [job_id for job_id, request, file in candidates if _has(folded, request, file)]
-        return self._read(BY_IDS, ids=ids[:limit]), len(ids)
+        return self._read(BY_IDS, ids=ids[:limit]), min(len(ids), COUNTED_ROWS)
 
     def unfinished(self, account: str, since: float) -> list[Job]:
         return self._read(UNFINISHED, my_account=account, since=since)

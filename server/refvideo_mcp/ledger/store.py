@@ -202,7 +202,7 @@ class Ledger:
         before: tuple[float, str] | None = None,
         now: float = 0.0,
     ) -> tuple[list[Job], int]:
-        """The newest of the account's jobs that match, and how many match in all.
+        """The newest of the account's jobs that match, and how many match in all, 1,000 at the most.
 
         With `states`, those that are in one of them at `now`; with `words`, those that have each of them somewhere in
         the prompt, a subject's id or the file's name; `before` an `opened_at` and the id there.

@@ -58,7 +58,7 @@ class JobList(BaseModel):
     """Recent jobs, newest first."""
 
     jobs: list[JobSummary] = Field(description="Newest first.")
-    total: int = Field(description="How many match.")
+    total: int = Field(description="How many match, 1000 at most.")
     recipe: Annotated[dict[str, Any], AN_OBJECT] | None = Field(
         None, description="Of a single job: arguments that make it again."
     )

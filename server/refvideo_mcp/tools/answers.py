@@ -42,6 +42,7 @@ WORDS_OF_FILES = 7
 WORDS_OF_NEWS = 4
 WORDS_OF_STATUS = 12
 USUAL_SECONDS = 300.0
+MOST_COUNTED = 1000
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def _heading(found: Found, call: ListCall, others: Sequence[Job]) -> str:
         return "The job:"
     if shown := len(found.jobs):
         which = "The newest" if shown == 1 else f"The {shown} newest"
-        of_all = f" of {found.total}" if found.total > shown else ""
+        more = "+" if found.total == MOST_COUNTED else ""
+        of_all = f" of {found.total}{more}" if found.total > shown else ""
         return f"{which}{of_all} {kind}job{'' if found.total == 1 else 's'}{matching}{older}:"
     if not others:
         return "No jobs yet."
