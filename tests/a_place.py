@@ -32,6 +32,7 @@ class Place:
             "REFVIDEO_PREVIEW": "off",
             "XDG_STATE_HOME": str(folder / "state"),
             "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_DATA_HOME": str(folder / "data"),
         }
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -65,7 +65,7 @@ def videos(tmp_path: Path) -> Path:
 def own_folders_stay_as_they_are(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Servers that a test starts keep their previews and ledgers out of the folders of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as environment:
-        for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
+        for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
             environment.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
         yield
 

@@ -24,7 +24,7 @@ from marker import KEY as API_KEY
 from refvideo_mcp.errors import RefvideoError
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
-from refvideo_mcp.jobs import Account, Accounts, Limits, PendingPosts, Services
+from refvideo_mcp.jobs import Account, Accounts, Limits, Order, PendingPosts, Services
 from refvideo_mcp.ledger import Job, Ledger, LedgerError
 from refvideo_mcp.router import Router
 from refvideo_mcp.schemas import ReferenceVideoRequest
@@ -175,7 +175,7 @@ class Process:
             with call.scope:
                 try:
                     async with self.account.submitter.submit(
-                        request, key=call.key, release=release, buy=True, on_opened=on_opened
+                        Order(request), key=call.key, release=release, buy=True, on_opened=on_opened
                     ) as done:
                         call.outcome = done
                 except RefvideoError as error:

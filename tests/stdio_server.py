@@ -34,6 +34,7 @@ class StdioServer:
         env = {
             "HOME": str(home),
             "XDG_STATE_HOME": str(home / "state"),
+            "XDG_DATA_HOME": str(home / "data"),
             "MYROUTER_API_KEY": KEY,
             "MYROUTER_BASE_URL": router_url,
             "REFVIDEO_OUTPUT_DIR": "off",

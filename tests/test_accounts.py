@@ -42,7 +42,7 @@ async def office(router: FakeRouter, ledger: Path, **settings: Any) -> AsyncIter
 
 async def bought(account: Account, **arguments: Any) -> Job:
     call = GenerateCall.model_validate(CAT | arguments)
-    async with account.submitter.submit(call, key=call.idempotency_key, buy=True) as done:
+    async with account.submitter.submit(await account.cast.order(call), key=call.idempotency_key, buy=True) as done:
         return done.job
 
 

@@ -12,7 +12,7 @@ from refvideo_mcp import errors
 
 PACKAGE = Path(refvideo_mcp.__file__).parent
 
-DOMAIN = {"errors", "network", "schemas", "files", "settings", "router", "images", "videos", "ledger"}
+DOMAIN = {"errors", "network", "schemas", "files", "settings", "router", "images", "videos", "ledger", "cast"}
 FACES = {"tools", "tasks", "player", "prompts"}
 # Room → what it may import. A room stands below those.
 ROOMS: dict[str, set[str]] = {
@@ -27,6 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "logs": {"errors", "settings"},
     "router": {"errors", "network", "schemas"},
     "images": {"errors", "extras", "network", "schemas", "files"},
+    "cast": {"errors", "images"},
     "videos": {"errors", "network", "schemas", "files"},
     "ledger": {"errors", "schemas"},
     "jobs": DOMAIN,

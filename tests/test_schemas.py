@@ -16,6 +16,7 @@ from refvideo_mcp.schemas import (
     ListCall,
     ReferenceVideoRequest,
     ResultCall,
+    Subject,
     TaskResult,
     TaskVideo,
     portable_schema,
@@ -70,7 +71,8 @@ def test_full_request_is_sent_as_it_came() -> None:
 
 def test_fields_of_ours_stay_out_of_the_body() -> None:
     call = read_arguments(GenerateCall, CALL | {"idempotency_key": "k" * 16})
-    assert (call.idempotency_key, call.body()) == ("k" * 16, body())
+    sent = call.request([Subject.model_validate(CAT)])
+    assert (call.idempotency_key, sent.body()) == ("k" * 16, body())
 
 
 @pytest.mark.parametrize("duration", range(1, 11))

@@ -19,10 +19,10 @@ from fake_router import CAT, LOST, FakeRouter, Reply, at_once, cancel, process, 
 from marker import KEY as API_KEY
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.jobs import Caller, Clock
+from refvideo_mcp.jobs import Caller, Clock, Order
 from refvideo_mcp.jobs import submit as submitting
 from refvideo_mcp.ledger import Job, Ledger
-from refvideo_mcp.schemas import GenerateCall
+from refvideo_mcp.schemas import ReferenceVideoRequest
 from refvideo_mcp.settings import Settings
 from refvideo_mcp.tools import spec_tool
 from virtual_time import VirtualClock
@@ -749,7 +749,9 @@ async def test_a_call_whose_connection_closed_before_its_job_was_remembered_buys
     caller = Caller(clock.steady(), hung_up=lambda: True)
     async with running(settings, transport=router.transport, clock=clock) as state:
         with pytest.raises(Refused, match=r"The call was cancelled\. Nothing was bought\."):
-            async with state.account.submitter.submit(GenerateCall.model_validate(CAT), caller=caller, buy=True):
+            async with state.account.submitter.submit(
+                Order(ReferenceVideoRequest.model_validate(CAT)), caller=caller, buy=True
+            ):
                 pass
         assert await state.account.newest(1) == []
     assert router.posts == []
@@ -760,7 +762,7 @@ async def test_a_call_cancelled_while_its_job_is_being_remembered_is_sent_all_th
 ) -> None:
     """It was decided; a row that nobody sends would look like a job that may have been bought."""
     settings = Settings(api_key=API_KEY, database=ledger)
-    call = GenerateCall.model_validate(CAT)
+    call = Order(ReferenceVideoRequest.model_validate(CAT))
     cancelled = anyio.CancelScope()
 
     def hung_up() -> bool:
@@ -799,7 +801,7 @@ async def test_who_cancels_a_call_while_its_job_is_being_remembered_is_told_whic
     async with running(settings, transport=router.transport, clock=clock) as state:
         with cancelled:
             async with state.account.submitter.submit(
-                GenerateCall.model_validate(CAT),
+                Order(ReferenceVideoRequest.model_validate(CAT)),
                 caller=Caller(clock.steady(), hung_up=hung_up),
                 buy=True,
                 on_opened=opened.append,
@@ -817,7 +819,7 @@ async def test_a_call_cancelled_while_its_job_is_being_remembered_is_joined_by_t
 ) -> None:
     """It waits no longer, so the next is no other take beside it."""
     settings = Settings(api_key=API_KEY, database=ledger)
-    call = GenerateCall.model_validate(CAT)
+    call = Order(ReferenceVideoRequest.model_validate(CAT))
     cancelled = anyio.CancelScope()
     begun = anyio.Event()
     joined: list[bool] = []
@@ -992,7 +994,7 @@ async def test_an_answer_that_broke_off_while_it_was_written_did_not_reach_anybo
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:
     settings = Settings(api_key=API_KEY, database=ledger)
-    call = GenerateCall.model_validate(CAT)
+    call = Order(ReferenceVideoRequest.model_validate(CAT))
     async with running(settings, transport=router.transport, clock=clock) as state:
         with anyio.CancelScope() as cancelled:
             async with state.account.submitter.submit(call, buy=True):
@@ -1075,7 +1077,7 @@ async def test_a_request_sent_again_under_its_own_id_is_no_other_take(
 ) -> None:
     router.submission = Reply(after=5)
     settings = Settings(api_key=API_KEY, database=ledger)
-    call = GenerateCall.model_validate(CAT)
+    call = Order(ReferenceVideoRequest.model_validate(CAT))
     async with running(settings, transport=router.transport, clock=clock) as state:
 
         async def buy(request: str | None) -> None:

@@ -11,6 +11,7 @@ from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
 
 from refvideo_mcp import __version__
+from refvideo_mcp.cast import Cast
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Bucket, Images
 from refvideo_mcp.jobs import Accounts, Caller, Clock, Limits, PendingPosts, Services
@@ -63,14 +64,14 @@ async def running(
         return
     with leftovers if leftovers is not None else ExitStack() as stack:
         base_url, database = settings.base_url, settings.database
-        state, cache = settings.state_dir, settings.cache_dir
+        state, cache, data = settings.state_dir, settings.cache_dir, settings.data_dir
         if settings.sandbox:
             from refvideo_mcp.sandbox import Sandbox
 
             base_url = stack.enter_context(Sandbox()).url
             folder = stack.enter_context(TemporaryDirectory(prefix="refvideo-", ignore_cleanup_errors=True))
             database = Path(folder) / "ledger.db"
-            state, cache = None, Path(folder) / "cache"
+            state, cache, data = None, Path(folder) / "cache", Path(folder) / "data"
         consent, is_local = consent_of(settings, state), _is_local(base_url)
         bucket = Bucket(settings.media_store, any_host=is_local) if settings.media_store else None
         images = Images(consent, router_is_local=is_local, bucket=bucket)
@@ -96,6 +97,7 @@ async def running(
             consent=consent,
             clock=time,
             pending_posts=pending_posts or PendingPosts(),
+            cast=Cast(data / "cast" if data else None, shows_path=not settings.http),
             hands_out_files=not settings.http,
             forgets=settings.sandbox,
             adopts=not settings.auth,

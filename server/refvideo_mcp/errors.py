@@ -3,9 +3,11 @@
 * RefvideoError
   * Refused            refused here, and nothing bought: the user, a setting or time has to change something first
     * InvalidCall        the call itself has to: correct it, then make it again
+      * NotInCast        (of jobs) give the pictures of a subject, or the name of one that the cast knows
     * FolderNotAllowed   (of files) the user may allow the folder
     * UncertainTwin      (of jobs) the same job may exist already; only the user may have it sent again
     * LedgerError        (of the ledger) what was submitted can be neither read nor written down now
+    * CastError        (of the cast) what is kept can be neither read nor written now
   * SubmitRejected     the router refused the job: nothing bought; mend the cause, then submit again
   * ReadRefused        the router refuses to tell of a job, which goes on: mend the cause, then ask again
     * UnknownTask        it knows no such task, or not for this key: find the right id

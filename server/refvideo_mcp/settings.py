@@ -40,7 +40,8 @@ class Settings:
     whose tokens are whose. `public_url`: where callers reach this server, "" = not told. `media_store` is
     s3://bucket or s3://bucket/prefix, where pictures are uploaded to; "" = they are sent themselves. The user is asked
     before a video of more than `confirm_above` seconds is bought; None = never. 0 = no limit. `fault`: sentences about
-    settings that cannot be used; the server still starts, and its calls say them.
+    settings that cannot be used; the server still starts, and its calls say them. The cast is kept in `data_dir`;
+    None = it is not, as over HTTP unless somebody names a place.
     """
 
     api_key: str = field(default="", repr=False)
@@ -63,6 +64,7 @@ class Settings:
     preview: bool = True
     state_dir: Path | None = None
     cache_dir: Path | None = None
+    data_dir: Path | None = None
     fault: str = ""
 
     @classmethod
@@ -104,7 +106,7 @@ class Settings:
             public_url=given.read("REFVIDEO_PUBLIC_URL", _public_url, ""),
             output_dir=given.read(
                 "--output-dir" if output_dir or on_sandbox else "REFVIDEO_OUTPUT_DIR",
-                _output_dir,
+                _folder,
                 None if http else _usual_output_dir(on_sandbox),
             ),
             max_wait=given.read("REFVIDEO_MAX_WAIT", _number(least=1), None),
@@ -118,6 +120,7 @@ class Settings:
             preview=given.read("REFVIDEO_PREVIEW", _switch, True),
             state_dir=_own("user_state_path"),
             cache_dir=_own("user_cache_path"),
+            data_dir=given.read("REFVIDEO_DATA_DIR", _folder, None if http else _own("user_data_path")),
             log_level=given.read("REFVIDEO_LOG_LEVEL", _log_level, "warning"),
         )
         return replace(settings, fault=" ".join(given.faults))
@@ -187,7 +190,7 @@ def _public_url(text: str) -> str:
     return url
 
 
-def _output_dir(text: str) -> Path | None:
+def _folder(text: str) -> Path | None:
     if text.casefold() in _NO:
         return None
     return _path(text)

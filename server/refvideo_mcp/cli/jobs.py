@@ -23,8 +23,10 @@ from refvideo_mcp.files import NoPath, parse_path, scheme_of
 from refvideo_mcp.jobs import (
     Account,
     Found,
+    Order,
     Submission,
     about_buying,
+    about_keeping,
     about_pictures,
     about_saving,
     about_twin,
@@ -86,15 +88,19 @@ def _generate(options: argparse.Namespace) -> int:
         console.noted("sandbox", "a simulated router in this process: nothing is paid")
 
     async def draft(account: Account) -> Draft:
-        await _ask_about_folders(account, call)
-        return (await account.submitter.draft(call, save_to=call.save_to)).draft
+        order = await account.cast.order(call)
+        await _ask_about_folders(account, order, call.save_to)
+        return (await account.submitter.draft(order, save_to=call.save_to)).draft
 
     async def generate(account: Account) -> Job:
-        await _ask_about_folders(account, call)
-        twin = await about_twin(account, call)
+        order = await account.cast.order(call)
+        await _ask_about_folders(account, order, call.save_to)
+        await _ask_about_keeping(account, order)
+        twin = await about_twin(account, order)
         release = twin is not None and agreed(twin)
-        buy = await _may_buy(account, call, above=settings.confirm_above, released=release, yes=options.yes)
-        job = await _submitted(account, call, console, known, release=release, buy=buy)
+        key, above = call.idempotency_key, settings.confirm_above
+        buy = await _may_buy(account, order, key=key, above=above, released=release, yes=options.yes)
+        job = await _submitted(account, call, order, console, known, release=release, buy=buy)
         return job if options.no_wait else await _wait(account, job.handle, console)
 
     if options.dry_run:
@@ -237,17 +243,17 @@ def _run_with_jobs(settings: Settings, work: Callable[[Account], Awaitable[Resul
     return ended[0]
 
 
-async def _ask_about_folders(account: Account, call: GenerateCall) -> None:
+async def _ask_about_folders(account: Account, order: Order, save_to: str | None) -> None:
     """Ask before pictures leave a folder, or a video is put into one, that the person has not allowed.
 
     Raises:
         Refused: they said no.
     """
-    pictures = await about_pictures(account, call)
+    pictures = await about_pictures(account, order)
     if pictures is not None and agreed(pictures.text):
         await pictures.allow()
-    if call.save_to:
-        await _ask_about_saving(account, call.save_to)
+    if save_to:
+        await _ask_about_saving(account, save_to)
 
 
 async def _ask_about_saving(account: Account, place: str) -> None:
@@ -256,13 +262,26 @@ async def _ask_about_saving(account: Account, place: str) -> None:
         await saving.allow()
 
 
-async def _may_buy(account: Account, call: GenerateCall, *, above: int | None, released: bool, yes: bool) -> bool:
+async def _ask_about_keeping(account: Account, order: Order) -> None:
+    """Ask before pictures are kept. Where there is nobody to ask, the option was the answer.
+
+    Raises:
+        Refused: they said no.
+    """
+    keeping = await about_keeping(account, order)
+    if keeping is not None:
+        agreed(keeping)
+
+
+async def _may_buy(
+    account: Account, order: Order, *, key: str | None, above: int | None, released: bool, yes: bool
+) -> bool:
     """Whether a new job may be bought; False where the call only joins one. `yes` was said beforehand.
 
     Raises:
         Refused: they said no, or there is nobody to ask.
     """
-    question = await about_buying(account, call, above=above, released=released)
+    question = await about_buying(account, order, key=key, above=above, released=released)
     if question.text and not yes and not agreed(question.text):
         raise Refused(
             "REFVIDEO_CONFIRM asks before a video is bought, and here is no terminal to ask on.",
@@ -277,7 +296,10 @@ def _call(options: argparse.Namespace) -> GenerateCall:
     if options.subjects:
         arguments["subjects"] = subjects_of(options.subjects)
     call = read_arguments(GenerateCall, arguments, {name: option for name, (option, _) in WRITTEN.items()})
-    subjects = [s.model_copy(update={"images": [_from_here(image) for image in s.images]}) for s in call.subjects]
+    subjects = [
+        s.model_copy(update={"images": [_from_here(image) for image in s.images]}) if s.images else s
+        for s in call.subjects
+    ]
     return call.model_copy(update={"subjects": subjects, "save_to": _from_here(call.save_to) if call.save_to else None})
 
 
@@ -295,7 +317,7 @@ def _from_here(source: str) -> str:
 
 
 async def _submitted(
-    account: Account, call: GenerateCall, console: Console, known: list[Job], *, release: bool, buy: bool
+    account: Account, call: GenerateCall, order: Order, console: Console, known: list[Job], *, release: bool, buy: bool
 ) -> Job:
     """The job once the router has it. `known` gets it before it is sent, and again with its task id."""
     with console.waiting("job") as show:
@@ -306,7 +328,7 @@ async def _submitted(
 
         show("reading pictures")
         submitted = account.submitter.submit(
-            call, key=call.idempotency_key, save_to=call.save_to, release=release, buy=buy, on_opened=on_opened
+            order, key=call.idempotency_key, save_to=call.save_to, release=release, buy=buy, on_opened=on_opened
         )
         async with submitted as done:
             known.append(done.job)
@@ -329,11 +351,14 @@ async def _wait(account: Account, handle: str, console: Console, *, just_look: b
 
 
 def _print_submission(done: Submission, sent_to: str, console: Console) -> None:
-    if done.sent:
-        console.done("pictures", f"{', '.join(clean(path.name, 60) for path in done.sent)}, sent to {sent_to}")
+    sent = [*(clean(path.name, 60) for path in done.sent), *(f"{clean(name, 40)} (cast)" for name in done.members)]
+    if sent:
+        console.done("pictures", f"{', '.join(sent)}, sent to {sent_to}")
     left = f"; {done.allowance.rstrip('.')}" if done.allowance else ""
     joined = ", which an identical call had started: nothing new was bought" if done.joined else ""
     console.done("job", f"{done.job.handle}{joined}{left}")
+    if done.kept:
+        console.noted("cast", done.kept)
     for warning in done.job.warnings:
         console.noted("note", warning)
 

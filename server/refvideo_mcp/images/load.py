@@ -37,6 +37,8 @@ class LoadedRequest:
     """A request whose pictures are ready to be sent: `pictures` by what stands for them in it, all but links.
 
     `sent` are the local files whose contents will leave. `sources` says where each of `pictures` came from.
+    `sent` are the local files whose contents will leave. `whole` are the pictures that had to be made smaller, as they
+    were, where some are to be kept.
     """
 
     request: ReferenceVideoRequest
@@ -44,6 +46,7 @@ class LoadedRequest:
     warnings: tuple[str, ...]
     sent: tuple[Path, ...]
     sources: Mapping[str, str] = field(default_factory=dict)
+    whole: Mapping[str, Picture] = field(default_factory=dict)
 
     def body(self, links: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The router's body, each picture as what stands for it in `links`, or else as a data URI."""
@@ -73,32 +76,47 @@ class Images:
         self.bucket = bucket
         self._threads = anyio.CapacityLimiter(AT_ONCE)
 
-    async def load(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> LoadedRequest:
+    async def load(
+        self,
+        request: ReferenceVideoRequest,
+        roots: Sequence[Path] = (),
+        *,
+        ready: Mapping[str, Picture] | None = None,
+        keep_whole: bool = False,
+    ) -> LoadedRequest:
         """The request with every local picture and data URI found, checked and made ready.
 
-        `roots` are the client's folders. No file is opened before the whole request is known to be allowed.
+        `roots` are the client's folders. `ready` are pictures that are, by what stands for them in the request. No file
+        is opened before the whole request is known to be allowed.
 
         Raises:
             Refused: a picture cannot be sent. FolderNotAllowed: only because of its folder; the user may allow it.
         """
+        ready = ready or {}
         if all(is_link(unwrapped(image)) for image, _ in _images(request)):  # nothing here takes any time
-            self._found(request, ())
+            self._found(request, (), ready)
             _fitted(request, {}, in_body=True)
             return LoadedRequest(_with_images(request, unwrapped), {}, (), ())
-        found = await self._in_thread(partial(self._found, request, tuple(roots)))
-        pictures = await self._ready(found)
-        request = _with_images(request, lambda image: image if image in found else unwrapped(image))
+        found = await self._in_thread(partial(self._found, request, tuple(roots), ready))
+        loaded = {**ready, **await self._ready(found)}
+        pictures = {image: loaded[image] for image, _ in _images(request) if image in loaded}
+        request = _with_images(request, lambda image: image if image in pictures else unwrapped(image))
         fitted = await self._in_thread(partial(_fitted, request, pictures, self.bucket is None))
         warnings = dict.fromkeys(warning for picture in fitted.values() for warning in picture.warnings)
         sent = dict.fromkeys(place.path for place in found.values() if isinstance(place, LocalFile))
         sources = {image: _source(place) for image, place in found.items()}
-        return LoadedRequest(request, fitted, tuple(warnings), tuple(sent), sources)
+        whole = {image: picture for image, picture in pictures.items() if keep_whole and picture is not fitted[image]}
+        return LoadedRequest(request, fitted, tuple(warnings), tuple(sent), sources, whole)
 
-    def _found(self, request: ReferenceVideoRequest, roots: Sequence[Path]) -> dict[str, LocalFile | _DataUri]:
-        """What each image of the request means, by its text; links are checked and left out."""
+    def _found(
+        self, request: ReferenceVideoRequest, roots: Sequence[Path], ready: Mapping[str, Picture]
+    ) -> dict[str, LocalFile | _DataUri]:
+        """What each image of the request means, by its text; links are checked and left out, as is what is ready."""
         policy = cache(partial(self.consent.reading.policy, roots))  # dozens of questions to the disk, for paths only
         found: dict[str, LocalFile | _DataUri] = {}
         for image, where in _images(request):
+            if image in ready:
+                continue
             source = unwrapped(image)
             match kind_of(source):
                 case "url":

@@ -15,10 +15,11 @@ from refvideo_mcp.jobs.answers import (
     status_in_words,
     trouble_of,
 )
+from refvideo_mcp.jobs.casting import NotInCast, Order
 from refvideo_mcp.jobs.follow import JobStatus
 from refvideo_mcp.jobs.listing import Found, answers_of, row_note, took, usage_in_words
 from refvideo_mcp.jobs.outcomes import failure
-from refvideo_mcp.jobs.questions import about_buying, about_pictures, about_saving, about_twin, declined
+from refvideo_mcp.jobs.questions import about_buying, about_keeping, about_pictures, about_saving, about_twin, declined
 from refvideo_mcp.jobs.recipe import lacking, recipe_of
 from refvideo_mcp.jobs.rules import Limits, UncertainTwin
 from refvideo_mcp.jobs.save import is_being_saved
@@ -34,11 +35,14 @@ __all__ = [
     "Found",
     "JobStatus",
     "Limits",
+    "NotInCast",
+    "Order",
     "PendingPosts",
     "Services",
     "Submission",
     "UncertainTwin",
     "about_buying",
+    "about_keeping",
     "about_pictures",
     "about_saving",
     "about_twin",

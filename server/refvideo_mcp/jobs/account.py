@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from refvideo_mcp.errors import ReadRefused, Refused, UnknownTask, clean
+from refvideo_mcp.jobs.casting import OwnCast
 from refvideo_mcp.jobs.collector import Followers
 from refvideo_mcp.jobs.follow import Follower, JobStatus
 from refvideo_mcp.jobs.listing import Found
@@ -36,12 +37,16 @@ OnProgress = Callable[[Job, float], Awaitable[None]]
 
 
 class Account:
-    """`submitter` buys its jobs, which are followed in the background while the process runs; `name` owns the rows."""
+    """`submitter` buys its jobs, which are followed in the background while the process runs; `name` owns the rows.
+
+    `cast` is whom it keeps.
+    """
 
     def __init__(self, services: Services, background: Background, name: str, limits: Limits):
         self.name = name
         self.host = services.router.host
         self.consent = services.consent
+        self.cast = OwnCast(services, name)
         self._services = services
         self._clock = services.clock
         self._background = background

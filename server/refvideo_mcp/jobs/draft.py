@@ -12,25 +12,27 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 
 from refvideo_mcp.images import LoadedRequest, Picture
+from refvideo_mcp.jobs.casting import Order, OwnCast, ToKeep
 from refvideo_mcp.jobs.services import Services
 from refvideo_mcp.ledger import Draft
-from refvideo_mcp.schemas import ReferenceVideoRequest, warnings_for
+from refvideo_mcp.schemas import warnings_for
 
 __all__ = ["Prepared", "draft_of", "prepare"]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The request with its pictures, and the draft for the ledger."""
+    """The request with its pictures, the draft for the ledger, and whom the cast is to keep."""
 
     loaded: LoadedRequest
     draft: Draft
+    keep: tuple[ToKeep, ...] = ()
 
 
 async def prepare(
     services: Services,
     account: str,
-    request: ReferenceVideoRequest,
+    order: Order,
     roots: Sequence[Path] = (),
     *,
     key: str | None = None,
@@ -39,14 +41,16 @@ async def prepare(
     """Read and check everything that a call names. `roots` are the client's folders.
 
     Raises:
-        Refused: a picture or `save_to` cannot be used; nothing was sent.
+        Refused: a picture or `save_to` cannot be used, or a subject not be kept; nothing was sent.
     """
     destination = await services.consent.destination(save_to, roots) if save_to else None
-    loaded = await services.images.load(request, roots)
+    loaded = await services.images.load(order.request, roots, ready=order.lent, keep_whole=bool(order.keep))
+    keep = order.to_keep(loaded)
+    await OwnCast(services, account).check(keep)
     make = partial(draft_of, account, loaded, key, str(destination) if destination else None)
     # Hashing 20 MB would hold up a ping.
     draft = await anyio.to_thread.run_sync(make) if loaded.pictures else make()
-    return Prepared(loaded, draft)
+    return Prepared(loaded, draft, keep)
 
 
 def draft_of(account: str, loaded: LoadedRequest, key: str | None = None, save_to: str | None = None) -> Draft:

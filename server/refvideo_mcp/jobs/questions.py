@@ -7,16 +7,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from refvideo_mcp.cast import listed
 from refvideo_mcp.errors import Advice, Refused, clean
 from refvideo_mcp.files import is_broad
 from refvideo_mcp.jobs.account import Account
+from refvideo_mcp.jobs.casting import Order
 from refvideo_mcp.jobs.waiting_calls import Caller
-from refvideo_mcp.schemas import GenerateCall
 
 __all__ = [
     "FolderQuestion",
     "PurchaseQuestion",
     "about_buying",
+    "about_keeping",
     "about_pictures",
     "about_saving",
     "about_twin",
@@ -40,9 +42,9 @@ class PurchaseQuestion:
     text: str = ""
 
 
-async def about_pictures(account: Account, call: GenerateCall, roots: Sequence[Path] = ()) -> FolderQuestion | None:
+async def about_pictures(account: Account, order: Order, roots: Sequence[Path] = ()) -> FolderQuestion | None:
     """Once per folder, before its pictures leave this machine. `roots` are the client's folders."""
-    folders = await account.consent.pictures_to_ask_about(call, roots)
+    folders = await account.consent.pictures_to_ask_about(order.without_lent, roots)
     if not folders:
         return None
     names = " and ".join(map(_named, folders))
@@ -60,9 +62,20 @@ async def about_saving(account: Account, save_to: str, roots: Sequence[Path] = (
     return FolderQuestion(f"Save videos in {_named(folder)}?", lambda: account.consent.allow_saving(folder))
 
 
-async def about_twin(account: Account, call: GenerateCall, roots: Sequence[Path] = ()) -> str | None:
+async def about_keeping(account: Account, order: Order) -> str | None:
+    """Once per name, before its pictures are kept.
+
+    Raises:
+        Refused: they could not be kept.
+    """
+    names = await account.cast.new_names(order)
+    here = "computer" if account.consent.local else "server"
+    return f"Keep the pictures of {listed(names)} on this {here} for later videos?" if names else None
+
+
+async def about_twin(account: Account, order: Order, roots: Sequence[Path] = ()) -> str | None:
     """Before a job is sent again that may exist already."""
-    twin = await account.submitter.uncertain_twin(call, roots)
+    twin = await account.submitter.uncertain_twin(order, roots)
     if twin is None:
         return None
     return (
@@ -73,9 +86,10 @@ async def about_twin(account: Account, call: GenerateCall, roots: Sequence[Path]
 
 async def about_buying(
     account: Account,
-    call: GenerateCall,
+    order: Order,
     roots: Sequence[Path] = (),
     *,
+    key: str | None = None,
     above: int | None,
     released: bool,
     caller: Caller | None = None,
@@ -85,14 +99,15 @@ async def about_buying(
     Raises:
         Refused: the call would be refused anyway.
     """
-    if above is None or call.duration <= above or released:
+    request = order.request
+    if above is None or request.duration <= above or released:
         return PurchaseQuestion(buys=True)
-    quote = await account.submitter.quote(call, roots, key=call.idempotency_key, caller=caller)
+    quote = await account.submitter.quote(order, roots, key=key, caller=caller)
     if not quote.buys:
         return PurchaseQuestion(buys=False)
     left = f" {quote.allowance}" if quote.allowance else ""
     return PurchaseQuestion(
-        True, f'Buy {call.duration} s of video at {call.resolution}: "{clean(call.prompt, 100)}"?{left}'
+        True, f'Buy {request.duration} s of video at {request.resolution}: "{clean(request.prompt, 100)}"?{left}'
     )
 
 

@@ -13,6 +13,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
+from refvideo_mcp.cast import Cast
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Images
 from refvideo_mcp.ledger import Job, Ledger
@@ -139,6 +140,7 @@ class Services:
     consent: Consent
     clock: Clock
     pending_posts: PendingPosts
+    cast: Cast = field(default_factory=lambda: Cast(None))
     hands_out_files: bool = True
     forgets: bool = False
     adopts: bool = True
@@ -181,6 +183,12 @@ class Services:
             return False
         is_file = Path(job.saved_to).is_file
         return await anyio.to_thread.run_sync(is_file, limiter=self._disk_threads, abandon_on_cancel=True)
+
+    async def on_disk(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that may wait for a disk. A caller who is cancelled leaves it behind."""
+        return await anyio.to_thread.run_sync(
+            lambda: function(*args, **kwargs), limiter=self._disk_threads, abandon_on_cancel=True
+        )
 
     async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of the ledger in a thread of its own: slow pictures must not hold it up.

@@ -1,8 +1,8 @@
 """Buying a job, at most once: call → draft → row → POST; and finding out beforehand what a call would buy."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +11,10 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
+from refvideo_mcp.cast import listed
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import LoadedRequest
+from refvideo_mcp.jobs.casting import Order, OwnCast, ToKeep
 from refvideo_mcp.jobs.collector import Collector
 from refvideo_mcp.jobs.draft import Prepared, prepare
 from refvideo_mcp.jobs.outcomes import bought
@@ -34,7 +36,6 @@ from refvideo_mcp.jobs.rules import (
 from refvideo_mcp.jobs.services import Background, Services
 from refvideo_mcp.jobs.waiting_calls import Caller, WaitingCalls
 from refvideo_mcp.ledger import Day, Draft, Job, before_buying
-from refvideo_mcp.schemas import ReferenceVideoRequest
 
 __all__ = ["ANSWER_SECONDS", "Quote", "Submission", "Submitter"]
 
@@ -43,6 +44,8 @@ SUBMIT_SECONDS = 120.0
 # Left of the 45 when the POST begins, so that a quick answer to it is not too late.
 LAST_SECONDS = 1.0
 DELIVERED_SECONDS = 10.0
+# As long as an answer waits for the disk that the cast is on.
+KEEPING_SECONDS = 5.0
 LOOKED_THROUGH = 50
 READING = "Reading the pictures"
 TOO_LATE = ("This took too long.", "Nothing was bought: try again.")
@@ -54,7 +57,8 @@ Done = TypeVar("Done")
 class Submission:
     """What became of a call: the job, whether an earlier call had started it, and the allowance that is left.
 
-    `sent` are the local files whose contents went where `Submitter.pictures_go_to` says.
+    `sent` are the local files whose contents went where `Submitter.pictures_go_to` says, `members` those of the cast.
+    `kept` says what has been kept for later, and what could not be; "" where nothing was asked for, or not yet done.
     """
 
     job: Job
@@ -62,6 +66,17 @@ class Submission:
     seconds_left: int | None
     allowance: str
     sent: tuple[Path, ...]
+    members: tuple[str, ...] = ()
+    kept: str = ""
+
+
+@dataclass
+class _Keeping:
+    """What came of keeping those whom a call wants to have kept."""
+
+    kept: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    over: anyio.Event = field(default_factory=anyio.Event)
 
 
 @dataclass(frozen=True)
@@ -103,7 +118,7 @@ class Submitter:
     @asynccontextmanager
     async def submit(
         self,
-        request: ReferenceVideoRequest,
+        order: Order,
         *,
         roots: Sequence[Path] = (),
         key: str | None = None,
@@ -127,7 +142,7 @@ class Submitter:
             Uncertain: it may have been accepted and billed.
         """
         caller = caller or Caller(self._clock.steady())
-        prepared = await self._in_time(caller, self._prepared(request, roots, key=key, save_to=save_to), READING)
+        prepared = await self._in_time(caller, self._prepared(order, roots, key=key, save_to=save_to), READING)
         draft = prepared.draft
         if release:
             for twin in twins_of(draft, await self._newest(), self._clock.now()):
@@ -140,11 +155,18 @@ class Submitter:
                 if prepared.loaded.pictures:
                     self._background.start_soon(self._remember_references, job.id, prepared.loaded, caller)
                 self._background.start_soon(self._collector.collect_soon)
+            keeping = _Keeping()
+            if prepared.keep or order.members:
+                self._background.start_soon(self._keep, row, prepared.keep, order.members, keeping)
             await row.until(lambda: row.job.state != "submitting", caller.begun + ANSWER_SECONDS)
             answer = bought(row, self._host)
+            if prepared.keep and answer.task_id:
+                with anyio.move_on_after(KEEPING_SECONDS):
+                    await keeping.over.wait()
             left = seconds_left(used, self._limits)
-            sent = () if joined else prepared.loaded.sent
-            yield Submission(answer, joined, left, in_words(left, self._limits), sent)
+            sent, members = ((), ()) if joined else (prepared.loaded.sent, order.members)
+            allowance = in_words(left, self._limits)
+            yield Submission(answer, joined, left, allowance, sent, members, self._kept_in_words(keeping))
             in_time = self._clock.steady() - caller.begun <= DELIVERED_SECONDS
             is_told = bool(answer.task_id and in_time) or (joined and draft.key_given)
             if is_told:
@@ -152,19 +174,17 @@ class Submitter:
         finally:
             self._calls.remove(job.id, caller, None if is_told else self._clock.steady())
 
-    async def draft(
-        self, request: ReferenceVideoRequest, *, roots: Sequence[Path] = (), save_to: str | None = None
-    ) -> Prepared:
+    async def draft(self, order: Order, *, roots: Sequence[Path] = (), save_to: str | None = None) -> Prepared:
         """What `submit` would send. Nothing is sent or remembered.
 
         Raises:
             Refused: a picture or `save_to` cannot be used.
         """
-        return await self._prepared(request, roots, save_to=save_to)
+        return await self._prepared(order, roots, save_to=save_to)
 
     async def quote(
         self,
-        request: ReferenceVideoRequest,
+        order: Order,
         roots: Sequence[Path] = (),
         *,
         key: str | None = None,
@@ -176,13 +196,11 @@ class Submitter:
             Refused: it would refuse.
         """
         caller = caller or Caller(self._clock.steady())
-        return await self._in_time(caller, self._quote(request, roots, key, caller), READING)
+        return await self._in_time(caller, self._quote(order, roots, key, caller), READING)
 
-    async def _quote(
-        self, request: ReferenceVideoRequest, roots: Sequence[Path], key: str | None, caller: Caller
-    ) -> Quote:
+    async def _quote(self, order: Order, roots: Sequence[Path], key: str | None, caller: Caller) -> Quote:
         here, now = self._here(caller), self._clock.now()
-        draft = (await self._prepared(request, roots, key=key)).draft
+        draft = (await self._prepared(order, roots, key=key)).draft
 
         def decided(day: Day) -> Quote:
             day = here.added_to(day, now)
@@ -205,23 +223,23 @@ class Submitter:
             self._services.ledger.consider, Draft(self._account, {}, "", "", 0), decided, now, here.kept
         )
 
-    async def uncertain_twin(self, request: ReferenceVideoRequest, roots: Sequence[Path] = ()) -> Job | None:
+    async def uncertain_twin(self, order: Order, roots: Sequence[Path] = ()) -> Job | None:
         """An identical job of the last minutes that may have been bought: only the user may let it be sent again."""
         now = self._clock.now()
         if not any(job.state == "uncertain" and is_recent(job, now) for job in await self._newest()):
             return None
-        prepared = await self._in_time(Caller(self._clock.steady()), self._prepared(request, roots), READING)
+        prepared = await self._in_time(Caller(self._clock.steady()), self._prepared(order, roots), READING)
         return next(iter(twins_of(prepared.draft, await self._newest(), now)), None)
 
     async def _prepared(
         self,
-        request: ReferenceVideoRequest,
+        order: Order,
         roots: Sequence[Path],
         *,
         key: str | None = None,
         save_to: str | None = None,
     ) -> Prepared:
-        return await prepare(self._services, self._account, request, roots, key=key, save_to=save_to)
+        return await prepare(self._services, self._account, order, roots, key=key, save_to=save_to)
 
     async def _newest(self) -> list[Job]:
         now = self._clock.now()
@@ -343,6 +361,31 @@ class Submitter:
             row.posting = True
             self._background.start_soon(post, row, self._services, body, caller.begun + ANSWER_SECONDS)
         return row, used
+
+    async def _keep(self, row: JobRow, wanted: Sequence[ToKeep], members: Sequence[str], keeping: _Keeping) -> None:
+        """Once the router has taken the job, and only then: keep whom the call wants kept, however late that is."""
+        cast = OwnCast(self._services, self._account)
+        try:
+            await row.until(lambda: row.job.state != "submitting", self._clock.steady() + SUBMIT_SECONDS)
+            if row.job.state in ("submitting", "rejected", "uncertain"):
+                return
+            for one in wanted:
+                try:
+                    await cast.keep(one)
+                    keeping.kept.append(one.name)
+                except Refused as error:
+                    keeping.troubles.append(error.happened)
+            for name in members:
+                with suppress(Refused):
+                    await cast.used(name)
+        finally:
+            keeping.over.set()
+
+    def _kept_in_words(self, keeping: _Keeping) -> str:
+        until = "until this server ends" if self._services.forgets else "for later calls"
+        here = "" if self._services.forgets or not self._services.hands_out_files else " on this machine"
+        kept = [f"Kept as {listed(keeping.kept)} {until}{here}."] if keeping.kept else []
+        return " ".join([*kept, *(f"Not kept: {trouble}" for trouble in keeping.troubles)])
 
     async def _remember_references(self, job_id: str, loaded: LoadedRequest, caller: Caller) -> None:
         left = dict(loaded.pictures)  # the same picture twice is shown once

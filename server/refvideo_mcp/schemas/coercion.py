@@ -25,6 +25,7 @@ __all__ = [
     "text",
     "unwrapped",
     "word",
+    "yes",
 ]
 
 _SECONDS = re.compile(r"([0-9]+)(\.0+)?\s*(s|secs?|seconds?)", re.IGNORECASE)
@@ -94,6 +95,11 @@ def bare_id(value: Any) -> Any:
 def word(value: Any) -> Any:
     """One of our words, however its letters are."""
     return value.strip().lower() if isinstance(value, str) else value
+
+
+def yes(value: Any) -> Any:
+    """One of our words, where true means yes."""
+    return "yes" if value is True or word(value) in ("true", "1", "on") else word(value)
 
 
 def number(value: Any) -> Any:

@@ -5,7 +5,7 @@ the router's document forbids and what cannot work; `warnings_for` tells what ma
 """
 
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -13,7 +13,7 @@ from refvideo_mcp.errors import clean
 from refvideo_mcp.schemas import coercion
 from refvideo_mcp.schemas.mentions import is_mentioned, meant, unknown_mentions
 
-__all__ = ["ReferenceVideoRequest", "SpecModel", "Subject", "warnings_for"]
+__all__ = ["NamedSubject", "ReferenceVideoRequest", "Request", "SpecModel", "Subject", "Text", "warnings_for"]
 
 
 def _filled(value: str) -> str:
@@ -61,17 +61,17 @@ class SpecModel(BaseModel):
         return not (is_zero and any(getattr(rule, "ge", 0) > 0 for rule in field.metadata))
 
 
-class Subject(SpecModel):
-    """One person or thing that the video keeps."""
+Pictures = Annotated[list[Text], BeforeValidator(coercion.as_list)]
+_PICTURES = "1-3 pictures: local path, https URL or data URI. One pasted into the chat has no path: ask for it."
+
+
+class NamedSubject(SpecModel):
+    """One person or thing that the video keeps. Its pictures may be known by its id."""
 
     id: Annotated[Text, BeforeValidator(coercion.bare_id)] = Field(
         description="Its name in the prompt, without @: '1', 'hero'."
     )
-    images: Annotated[list[Text], BeforeValidator(coercion.as_list)] = Field(
-        min_length=1,
-        description="1-3 pictures: local path, https URL or data URI. "
-        "One pasted into the chat has no path: ask for it.",
-    )
+    images: Pictures | None = Field(None, min_length=1, description=f"{_PICTURES} Left out: those kept for id.")
     voice_id: Annotated[str, AfterValidator(_encodable)] | None = Field(
         None, description="Needs audio: true; left out: chosen."
     )
@@ -81,14 +81,23 @@ class Subject(SpecModel):
         return value is not None  # the router's document has a meaning for an empty voice_id
 
 
-class ReferenceVideoRequest(SpecModel):
-    """One job. Fields that the caller left out stay out of the router's body, except `duration`."""
+class Subject(NamedSubject):
+    """One whose pictures are all there."""
+
+    images: Pictures = Field(min_length=1, description=_PICTURES)
+
+
+AnySubject = TypeVar("AnySubject", bound=NamedSubject)
+
+
+class Request(SpecModel, Generic[AnySubject]):
+    """One job, with what a subject is left open."""
 
     prompt: Text = Field(
         description="Motion, scene, camera, style; at most 2000 characters. "
         "Name every subject as @id: '@1 hands @2 a cup, slow dolly in'."
     )
-    subjects: Annotated[list[Subject], BeforeValidator(coercion.numbered)] = Field(
+    subjects: Annotated[list[AnySubject], BeforeValidator(coercion.numbered)] = Field(
         min_length=1,
         description="One per person or thing, with all views of it. At most 7, with 7 pictures in all.",
     )
@@ -110,7 +119,7 @@ class ReferenceVideoRequest(SpecModel):
     watermark: Flag = Field(False, description="Visible watermark.")
 
     @model_validator(mode="after")
-    def _can_work(self) -> "ReferenceVideoRequest":
+    def _can_work(self) -> Self:
         ids = [subject.id for subject in self.subjects]
         problems = []
         if repeated := [i for i, times in Counter(ids).items() if times > 1]:
@@ -131,11 +140,13 @@ class ReferenceVideoRequest(SpecModel):
             raise ValueError(". ".join(problems))
         return self
 
+
+class ReferenceVideoRequest(Request[Subject]):
+    """One job for the router. Fields that the caller left out stay out of its body, except `duration`."""
+
     def body(self) -> dict[str, Any]:
         """The router's JSON body: what the caller gave, and always `duration`."""
-        given: dict[str, Any] = self.model_dump(
-            mode="json", exclude_unset=True, include=set(ReferenceVideoRequest.model_fields)
-        )
+        given: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
         return given | {"duration": self.duration}
 
 

@@ -1,15 +1,16 @@
 """The arguments of the tools."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from refvideo_mcp.schemas import coercion
-from refvideo_mcp.schemas.request import ReferenceVideoRequest, SpecModel, Text
+from refvideo_mcp.schemas.request import NamedSubject, ReferenceVideoRequest, Request, SpecModel, Subject, Text
 from refvideo_mcp.schemas.router_answers import JobState
 
-__all__ = ["GenerateCall", "ListCall", "PieceCall", "ResultCall", "is_handle"]
+__all__ = ["CalledSubject", "GenerateCall", "ListCall", "PieceCall", "ResultCall", "is_handle"]
 
 
 def _key(value: str) -> str:
@@ -30,7 +31,27 @@ def _handle(value: str) -> str:
     return value
 
 
-class GenerateCall(ReferenceVideoRequest):
+class CalledSubject(NamedSubject):
+    """A subject as callers name it. What it is to be remembered by is between them and us."""
+
+    remember: Annotated[Literal["yes", "replace"], BeforeValidator(coercion.yes)] | None = Field(
+        None, description="Keep its pictures for later calls, if the user asks."
+    )
+    about: Text | None = Field(None, description="What it is, to remember.")
+
+    @classmethod
+    def _is_given(cls, name: str, value: Any) -> bool:
+        match name:
+            case "images":
+                return value not in (None, "", [])
+            case "remember":
+                return value is not False and coercion.word(value) not in (None, "", "false", "no", "none", "null")
+            case "about":
+                return not (isinstance(value, str) and coercion.is_nothing(value)) and value is not None
+        return super()._is_given(name, value)
+
+
+class GenerateCall(Request[CalledSubject]):
     """The request, and what is between the caller and us."""
 
     save_to: Annotated[Text | None, BeforeValidator(coercion.place)] = Field(
@@ -39,6 +60,20 @@ class GenerateCall(ReferenceVideoRequest):
     idempotency_key: Annotated[str, AfterValidator(_key)] | None = Field(
         None, description="Leave out; for engines that retry: 16-128 characters."
     )
+
+    @model_validator(mode="after")
+    def _can_be_remembered(self) -> Self:
+        for place, subject in enumerate(self.subjects, 1):
+            if subject.remember and subject.id == str(place):
+                raise ValueError(f"`subjects[{place - 1}]` needs an id to be remembered by, such as fox")
+        return self
+
+    def request(self, subjects: Sequence[Subject]) -> ReferenceVideoRequest:
+        """What the router is asked for, with the subjects as they are sent."""
+        given = {
+            name: getattr(self, name) for name in self.model_fields_set & ReferenceVideoRequest.model_fields.keys()
+        }
+        return ReferenceVideoRequest.model_construct(**given | {"subjects": list(subjects)})
 
 
 class ResultCall(SpecModel):

@@ -47,7 +47,7 @@ MOST_COUNTED = 1000
 
 @dataclass(frozen=True)
 class Around:
-    """What else an answer about a job says. `sent_to` is where the local files `sent` went.
+    """What else an answer about a job says. `sent_to` is where the local files `sent` went. `kept` is a sentence.
 
     `finished` are videos that were finished while nobody asked.
     """
@@ -57,6 +57,7 @@ class Around:
     sent_to: str = ""
     allowance: str = ""
     finished: Sequence[Job] = ()
+    kept: str = ""
 
 
 NOTHING_ELSE = Around()
@@ -84,10 +85,10 @@ async def job_result(
         next_step += " Say that the video is simulated."
     joined = "An identical call had already started this job; nothing new was bought." if around.joined else ""
     facts = _facts(job)
-    room = MOST_WORDS - _words(sign, outcome, joined, facts, next_step, around.allowance)
+    room = MOST_WORDS - _words(sign, outcome, joined, around.kept, facts, next_step, around.allowance)
     sent = _sent(around, room)
     told = news(around.finished, room - _words(sent))
-    text = " ".join(filter(None, (outcome, joined, sent, facts, next_step, around.allowance, told)))
+    text = " ".join(filter(None, (outcome, joined, sent, around.kept, facts, next_step, around.allowance, told)))
     content: list[ContentBlock] = [TextContent(type="text", text=sign + text)]
     if job.saved_to and links:
         file = Path(job.saved_to)
@@ -95,7 +96,9 @@ async def job_result(
         content.append(ResourceLink(type="resource_link", uri=file.as_uri(), name=file.name, mime_type=mime))
     if picture:
         content.append(picture)
-    answer = answer_of(job, sign + " ".join(filter(None, (joined, sent, next_step, around.allowance, told))))
+    answer = answer_of(
+        job, sign + " ".join(filter(None, (joined, sent, around.kept, next_step, around.allowance, told)))
+    )
     return CallToolResult(
         content=content,
         structured_content=answer.model_dump(mode="json", exclude_none=True),

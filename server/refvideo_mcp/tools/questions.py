@@ -16,12 +16,20 @@ from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, Field
 
 from refvideo_mcp.errors import Refused
-from refvideo_mcp.jobs import about_buying, about_pictures, about_saving, about_twin, declined
+from refvideo_mcp.jobs import (
+    Order,
+    about_buying,
+    about_keeping,
+    about_pictures,
+    about_saving,
+    about_twin,
+    declined,
+)
 from refvideo_mcp.schemas import GenerateCall
 from refvideo_mcp.tools.spec_tool import caller, last_question
 from refvideo_mcp.tools.state import Ctx, state_of
 
-__all__ = ["Buying", "Pictures", "Roots", "Saving", "Twin", "agreed", "folders_of", "may_buy"]
+__all__ = ["Buying", "Keeping", "Ordered", "Pictures", "Roots", "Saving", "Twin", "agreed", "folders_of", "may_buy"]
 
 ASKS_BETWEEN_CALLS = "2026-07-28"
 CONFIRM_SECONDS = 25.0
@@ -32,6 +40,12 @@ class Permission(BaseModel):
     """The user's answer about a folder."""
 
     allow: bool = Field(description="Allow it, now and later?")
+
+
+class Keeps(BaseModel):
+    """The user's answer about pictures for later."""
+
+    keep: bool = Field(description="Keep them?")
 
 
 class Release(BaseModel):
@@ -46,10 +60,11 @@ class Purchase(BaseModel):
     buy: bool = Field(description="Buy it?")
 
 
-class Unasked(Permission, Release, Purchase):
+class Unasked(Permission, Keeps, Release, Purchase):
     """Nobody had to be asked, or could be. `buy`: a new job, not only one that the call joins."""
 
     allow: bool = False
+    keep: bool = False
     send_again: bool = False
 
 
@@ -83,6 +98,19 @@ def may_buy(answer: ElicitationResult[Purchase]) -> bool:
     return agreed(answer)
 
 
+def must_be_kept(answer: ElicitationResult[Keeps]) -> None:
+    """That nobody was asked whether the pictures may be kept, or they said yes.
+
+    Raises:
+        Refused: they did not say yes.
+    """
+    if not (isinstance(answer, AcceptedElicitation) and (isinstance(answer.data, Unasked) or answer.data.keep)):
+        raise Refused(
+            "The user did not agree that the pictures are kept.",
+            "Nothing was sent or bought: call again without remember.",
+        )
+
+
 def folders_of(roots: ListRootsResult) -> list[Path]:
     """The client's folders on this machine."""
     files = [urlsplit(str(root.uri)) for root in roots.roots]
@@ -91,7 +119,7 @@ def folders_of(roots: ListRootsResult) -> list[Path]:
 
 async def client_roots(call: GenerateCall, ctx: Ctx) -> ListRootsResult | ListRoots:
     """The client's folders, asked for only where a local path is in play; a client that fails at it has none."""
-    images = [image for subject in call.subjects for image in subject.images]
+    images = [image for subject in call.subjects for image in subject.images or ()]
     is_local = call.save_to or any(not image.strip().startswith(("https:", "http:", "data:")) for image in images)
     capabilities = ctx.client_capabilities
     if is_local and state_of(ctx).shows_paths and capabilities is not None and capabilities.roots is not None:
@@ -109,8 +137,15 @@ async def client_roots(call: GenerateCall, ctx: Ctx) -> ListRootsResult | ListRo
 Roots = Annotated[ListRootsResult, Resolve(client_roots)]
 
 
-async def ask_for_pictures(call: GenerateCall, roots: Roots, ctx: Ctx) -> Permission | Elicit[Permission]:
-    question = await about_pictures(state_of(ctx).account, call, folders_of(roots))
+async def with_cast(call: GenerateCall, ctx: Ctx) -> Order:
+    return await state_of(ctx).account.cast.order(call)
+
+
+Ordered = Annotated[Order, Resolve(with_cast)]
+
+
+async def ask_for_pictures(order: Ordered, roots: Roots, ctx: Ctx) -> Permission | Elicit[Permission]:
+    question = await about_pictures(state_of(ctx).account, order, folders_of(roots))
     return Elicit(question.text, Permission) if question and _can_ask(ctx) else Unasked(buy=False)
 
 
@@ -128,28 +163,48 @@ async def ask_for_saving(
 Saving = Annotated[ElicitationResult[Permission], Resolve(ask_for_saving)]
 
 
+async def ask_for_keeping(order: Ordered, saving: Saving, ctx: Ctx) -> Keeps | Elicit[Keeps]:
+    """A client that cannot ask has been asked already: the flag is the user's wish."""
+    agreed(saving)
+    question = await about_keeping(state_of(ctx).account, order)
+    return Elicit(question, Keeps) if question and _can_ask(ctx) else Unasked(buy=False)
+
+
+Keeping = Annotated[ElicitationResult[Keeps], Resolve(ask_for_keeping)]
+
+
 async def ask_about_twin(
-    call: GenerateCall, roots: Roots, pictures: Pictures, saving: Saving, ctx: Ctx
+    call: GenerateCall,
+    order: Ordered,
+    roots: Roots,
+    pictures: Pictures,
+    saving: Saving,
+    keeping: Keeping,
+    ctx: Ctx,
 ) -> Release | Elicit[Release]:
     """What was allowed is remembered here: the pictures have to be read to find the twin."""
     account, folders = state_of(ctx).account, folders_of(roots)
-    if agreed(pictures) and (question := await about_pictures(account, call, folders)):
+    must_be_kept(keeping)
+    if agreed(pictures) and (question := await about_pictures(account, order, folders)):
         await question.allow()
     if agreed(saving) and call.save_to and (question := await about_saving(account, call.save_to, folders)):
         await question.allow()
-    twin = await about_twin(account, call, folders) if _can_ask(ctx) else None
+    twin = await about_twin(account, order, folders) if _can_ask(ctx) else None
     return Elicit(twin, Release) if twin else Unasked(buy=False)
 
 
 Twin = Annotated[ElicitationResult[Release], Resolve(ask_about_twin)]
 
 
-async def ask_before_buying(call: GenerateCall, roots: Roots, twin: Twin, ctx: Ctx) -> Purchase | Elicit[Purchase]:
+async def ask_before_buying(
+    call: GenerateCall, order: Ordered, roots: Roots, twin: Twin, ctx: Ctx
+) -> Purchase | Elicit[Purchase]:
     state = state_of(ctx)
     question = await about_buying(
         state.account,
-        call,
+        order,
         folders_of(roots),
+        key=call.idempotency_key,
         above=state.confirm_above,
         released=agreed(twin),
         caller=caller(),

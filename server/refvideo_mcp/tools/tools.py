@@ -11,7 +11,7 @@ from refvideo_mcp.ledger import Job
 from refvideo_mcp.schemas import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
 from refvideo_mcp.tools.answers import NOTHING_ELSE, Around, job_list, job_result, news, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
-from refvideo_mcp.tools.questions import Buying, Roots, Twin, agreed, folders_of, may_buy
+from refvideo_mcp.tools.questions import Buying, Ordered, Roots, Twin, agreed, folders_of, may_buy
 from refvideo_mcp.tools.spec_tool import caller, spec_tool
 from refvideo_mcp.tools.state import PLAYER, Ctx, ServerState, state_of
 
@@ -41,13 +41,13 @@ MOST_OTHERS = 50
     ui={"resourceUri": PLAYER},
 )
 async def generate_reference_video(
-    call: GenerateCall, roots: Roots, twin: Twin, buying: Buying, ctx: Ctx
+    call: GenerateCall, order: Ordered, roots: Roots, twin: Twin, buying: Buying, ctx: Ctx
 ) -> Annotated[CallToolResult, JobAnswer]:
     buy = may_buy(buying)
     state = state_of(ctx)
     account = state.account
     submitted = account.submitter.submit(
-        call,
+        order,
         roots=folders_of(roots),
         key=call.idempotency_key,
         save_to=call.save_to,
@@ -56,8 +56,8 @@ async def generate_reference_video(
         buy=buy,
     )
     async with submitted as done:
-        sent = [clean(path.name, 60) for path in done.sent]
-        around = Around(done.joined, sent, account.submitter.pictures_go_to, done.allowance)
+        sent = [*(clean(path.name, 60) for path in done.sent), *(f"{clean(name, 40)} (cast)" for name in done.members)]
+        around = Around(done.joined, sent, account.submitter.pictures_go_to, done.allowance, kept=done.kept)
         return await _answer(ctx, state, done.job, around)
 
 

@@ -1,0 +1,213 @@
+"""What the cast has to do with a call: pictures that it lends, and pictures that it is to keep."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from refvideo_mcp.cast import Cast, CastError, Member, listed
+from refvideo_mcp.errors import InvalidCall
+from refvideo_mcp.images import LoadedRequest, Picture
+from refvideo_mcp.jobs.services import Services
+from refvideo_mcp.schemas import GenerateCall, ReferenceVideoRequest, Subject
+
+__all__ = ["Keep", "NotInCast", "Order", "OwnCast", "ToKeep"]
+
+
+class NotInCast(InvalidCall):
+    """Subjects without pictures whom the cast does not know: `ids`."""
+
+    def __init__(self, happened: str, advice: str, ids: Sequence[str]):
+        super().__init__(happened, advice)
+        self.ids = tuple(ids)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """That the subject at this place of the request is to be kept."""
+
+    place: int
+    name: str
+    about: str = ""
+    replaces: bool = False
+
+
+@dataclass(frozen=True)
+class ToKeep:
+    """Whom to keep, with pictures that are ready to be sent."""
+
+    name: str
+    pictures: tuple[Picture | str, ...]
+    about: str
+    voice_id: str | None
+    replaces: bool
+
+
+@dataclass(frozen=True)
+class Order:
+    """A call whose subjects all have their pictures.
+
+    `lent` are those that the cast has as files, by what stands for them in the request; `members` are whose they are.
+    """
+
+    request: ReferenceVideoRequest
+    lent: Mapping[str, Picture] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
+    keep: tuple[Keep, ...] = ()
+
+    @property
+    def without_lent(self) -> ReferenceVideoRequest:
+        """The request with the caller's own pictures only."""
+        subjects = [
+            subject.model_copy(update={"images": [image for image in subject.images if image not in self.lent]})
+            for subject in self.request.subjects
+        ]
+        return self.request.model_copy(update={"subjects": subjects})
+
+    def to_keep(self, loaded: LoadedRequest) -> tuple[ToKeep, ...]:
+        """Whom to keep, now that the pictures are loaded: as they are without what else is in this request."""
+        ready = {**loaded.pictures, **loaded.whole}
+        subjects = loaded.request.subjects
+        return tuple(
+            ToKeep(
+                keep.name,
+                tuple(ready.get(image, image) for image in subjects[keep.place].images),
+                keep.about,
+                subjects[keep.place].voice_id,
+                keep.replaces,
+            )
+            for keep in self.keep
+        )
+
+
+class OwnCast:
+    """The cast of one account, asked in threads."""
+
+    def __init__(self, services: Services, account: str):
+        self._services = services
+        self._cast: Cast = services.cast
+        self._account = account
+
+    async def members(self) -> list[Member]:
+        """Everybody who can be read, the last used first.
+
+        Raises:
+            CastError: nobody can.
+        """
+        return await self._services.on_disk(self._cast.members, self._account)
+
+    async def order(self, call: GenerateCall) -> Order:
+        """The call with the cast's pictures for those subjects that have none.
+
+        Raises:
+            NotInCast: the cast does not know one of them.
+            CastError: it cannot be read.
+        """
+        wanted = [subject.id for subject in call.subjects if subject.images is None]
+        found = await self._services.on_disk(self._lent, call, wanted) if wanted else {}
+        lent: dict[str, Picture] = {}
+        subjects = []
+        for called in call.subjects:
+            given: dict[str, Any] = called.model_dump(include={"id", "images", "voice_id"}, exclude_unset=True)
+            if called.images is None:
+                member, pictures = found[called.id]
+                names = [f"cast:{member.name}/{number}" for number in range(1, len(pictures) + 1)]
+                images = dict(zip(names, pictures, strict=True))
+                lent |= {name: picture for name, picture in images.items() if isinstance(picture, Picture)}
+                given["images"] = [name if name in lent else picture for name, picture in images.items()]
+                if member.voice_id and called.voice_id is None and call.audio:
+                    given["voice_id"] = member.voice_id
+            subjects.append(Subject.model_construct(**given))
+        return Order(
+            call.request(subjects),
+            lent,
+            tuple(name for name in wanted if any(isinstance(picture, Picture) for picture in found[name][1])),
+            tuple(
+                Keep(place, called.id, called.about or "", called.remember == "replace")
+                for place, called in enumerate(call.subjects)
+                if called.remember
+            ),
+        )
+
+    async def new_names(self, order: Order) -> list[str]:
+        """The names that the order wants to have kept and nobody has.
+
+        Raises:
+            InvalidCall, CastError: they could not be kept.
+        """
+        return await self._services.on_disk(self._new_names, order) if order.keep else []
+
+    async def check(self, wanted: Sequence[ToKeep]) -> None:
+        """That they could be kept.
+
+        Raises:
+            InvalidCall, CastError: they could not.
+        """
+        for one in wanted:
+            await self._services.on_disk(
+                partial(self._cast.check, self._account, one.name, one.pictures, replaces=one.replaces)
+            )
+
+    async def keep(self, one: ToKeep) -> None:
+        """Keep one.
+
+        Raises:
+            InvalidCall, CastError: it could not.
+        """
+        await self._services.on_disk(
+            partial(
+                self._cast.keep,
+                self._account,
+                one.name,
+                one.pictures,
+                about=one.about,
+                voice_id=one.voice_id,
+                replaces=one.replaces,
+                now=self._services.clock.now(),
+            )
+        )
+
+    async def used(self, name: str) -> None:
+        """Remember that one was sent.
+
+        Raises:
+            CastError: it cannot be written.
+        """
+        await self._services.on_disk(self._cast.used, self._account, name, self._services.clock.now())
+
+    def _lent(self, call: GenerateCall, wanted: Sequence[str]) -> dict[str, tuple[Member, tuple[Picture | str, ...]]]:
+        found = {name: self._cast.load(self._account, name) for name in wanted}
+        missing = [name for name, member in found.items() if member is None]
+        if missing:
+            raise self._not_in_cast(call, missing)
+        return {name: member for name, member in found.items() if member is not None}
+
+    def _not_in_cast(self, call: GenerateCall, missing: Sequence[str]) -> NotInCast:
+        names = self._cast.names(self._account, missing[0]) if self._cast.has_place else []
+        if names:
+            return NotInCast(
+                f"No images are given for {listed(missing)}, and nobody of that name is in the cast: "
+                f"it has {listed(names)}.",
+                "Take one of these, or give the pictures. Nothing was sent or bought.",
+                missing,
+            )
+        rule = Subject.model_fields["images"].description
+        places = [place for place, subject in enumerate(call.subjects) if subject.images is None]
+        told = [f"`subjects[{place}].images` is missing: {rule}" for place in places]
+        if not self._cast.has_place:
+            told.append("This server keeps no pictures (the setting REFVIDEO_DATA_DIR).")
+        return NotInCast(" ".join(told), "Nothing was sent or bought: correct this and try again.", missing)
+
+    def _new_names(self, order: Order) -> list[str]:
+        new = []
+        for keep in order.keep:
+            try:
+                is_known = self._cast.get(self._account, keep.name) is not None
+            except CastError:
+                if not keep.replaces:
+                    raise
+                is_known = True
+            if not is_known:
+                self._cast.check(self._account, keep.name, (), replaces=keep.replaces)
+                new.append(keep.name)
+        return new
