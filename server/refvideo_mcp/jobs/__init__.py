@@ -5,6 +5,7 @@ from refvideo_mcp.jobs.accounts import Accounts, no_key
 from refvideo_mcp.jobs.answers import (
     age_of,
     answer_of,
+    failure,
     is_lost,
     is_unusually_long,
     loss,
@@ -18,7 +19,6 @@ from refvideo_mcp.jobs.answers import (
 from refvideo_mcp.jobs.casting import NotInCast, Order
 from refvideo_mcp.jobs.follow import JobStatus
 from refvideo_mcp.jobs.listing import Found, answers_of, row_note, took, usage_in_words
-from refvideo_mcp.jobs.outcomes import failure
 from refvideo_mcp.jobs.questions import about_buying, about_keeping, about_pictures, about_saving, about_twin, declined
 from refvideo_mcp.jobs.recipe import lacking, recipe_of
 from refvideo_mcp.jobs.rules import Limits, UncertainTwin

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 
 from refvideo_mcp.errors import ReadRefused, Refused, UnknownTask, clean
+from refvideo_mcp.jobs.answers import bought, heard, not_the_account_s, unknown, unlisted, unreadable
 from refvideo_mcp.jobs.casting import OwnCast
 from refvideo_mcp.jobs.collector import Followers
 from refvideo_mcp.jobs.follow import Follower, JobStatus
 from refvideo_mcp.jobs.listing import Found
-from refvideo_mcp.jobs.outcomes import bought, heard, not_the_account_s, unknown, unlisted, unreadable
 from refvideo_mcp.jobs.rules import Limits, Usage
 from refvideo_mcp.jobs.save import save_again
 from refvideo_mcp.jobs.services import Background, Services

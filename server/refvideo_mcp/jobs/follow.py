@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import anyio
 
 from refvideo_mcp.errors import ReadRefused, Unavailable
-from refvideo_mcp.jobs.pacing import LOOKS, SAVES, spread, until_next_look
-from refvideo_mcp.jobs.poll import Poller
+from refvideo_mcp.jobs.poll import LOOKS, SAVES, Poller, spread, until_next_look
 from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.jobs.save import Saver
 from refvideo_mcp.jobs.services import Services

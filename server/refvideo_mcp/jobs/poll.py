@@ -1,14 +1,46 @@
-"""Asking the router how a job stands, for everybody who wants to know."""
+"""Asking the router how a job stands, for everybody who wants to know, and how often. All in seconds."""
+
+import random
+from dataclasses import dataclass
 
 from refvideo_mcp.errors import ReadRefused, Unavailable, UnknownTask
 from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.jobs.services import Services
 from refvideo_mcp.schemas import TaskResult
 
-__all__ = ["Poller"]
+__all__ = ["LOOKS", "SAVES", "Poller", "spread", "until_next_look"]
 
+LONGEST_ETA_SECONDS = 30.0
 EQUAL_ANSWERS = 3
 VIDEO_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Pauses that grow from `first` to `slowest`."""
+
+    first: float
+    factor: float
+    slowest: float
+
+    def after(self, pause: float) -> float:
+        return min(pause * self.factor, self.slowest)
+
+
+# Between two looks at a job that goes on.
+LOOKS = Pace(first=2.0, factor=1.3, slowest=10.0)
+# Between two tries to save a video whose link does not open: at first CDNs lag, later something is in the way.
+SAVES = Pace(first=2.0, factor=1.5, slowest=300.0)
+
+
+def spread(pause: float) -> float:
+    """Nearly that pause: many that began together shall not go on together."""
+    return pause * random.uniform(0.9, 1.1)
+
+
+def until_next_look(pause: float, asked_for: float, eta: float) -> float:
+    """The pause, unless the router asked for a longer one, or says that the job takes longer."""
+    return max(spread(pause), asked_for, min(eta, LONGEST_ETA_SECONDS))
 
 
 class Poller:

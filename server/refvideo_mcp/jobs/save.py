@@ -11,8 +11,7 @@ from typing import Any
 import anyio
 
 from refvideo_mcp.errors import Refused, RefvideoError, Unavailable, wait_for
-from refvideo_mcp.jobs.answers import loss
-from refvideo_mcp.jobs.outcomes import failure
+from refvideo_mcp.jobs.answers import failure, loss
 from refvideo_mcp.jobs.poll import Poller
 from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.jobs.services import Services

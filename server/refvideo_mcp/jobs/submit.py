@@ -14,10 +14,10 @@ import anyio.to_thread
 from refvideo_mcp.cast import listed
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.images import LoadedRequest
+from refvideo_mcp.jobs.answers import bought
 from refvideo_mcp.jobs.casting import Order, OwnCast, ToKeep
 from refvideo_mcp.jobs.collector import Collector
 from refvideo_mcp.jobs.draft import Prepared, prepare
-from refvideo_mcp.jobs.outcomes import bought
 from refvideo_mcp.jobs.post import post
 from refvideo_mcp.jobs.row import JobRow
 from refvideo_mcp.jobs.rules import (
