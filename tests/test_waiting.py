@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +32,7 @@ from marker import KEY
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import JobFailed
 from refvideo_mcp.settings import Settings
-from virtual_time import VirtualClock
+from virtual_time import EPOCH, VirtualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -573,8 +574,10 @@ async def test_a_list_that_leaves_a_finished_video_out_tells_it_as_news(
         failed = await jobs(client, state="failed")
         everything = await jobs(client)
 
+    tomorrow = f"{datetime.fromtimestamp(EPOCH + 24 * 3600).astimezone():%Y-%m-%d %H:%M %Z}"
     assert said(failed) == (
         "No job is failed. Of the newest: 1 succeeded.\n"
+        f"Allowance: 295 of 300 s of video left in these 24 hours; more from {tomorrow} on.\n"
         "get_task_result with a task_id gives the link of a video without a file. "
         "Since you last looked, 1 more video finished: task-1."
     )

@@ -107,14 +107,18 @@ class Account:
         on_progress: OnProgress | None = None,
         *,
         caller: Caller | None = None,
+        save_to: str | None = None,
+        roots: Sequence[Path] = (),
         tell: bool = True,
     ) -> Job:
         """Wait for a job to end and its file to be saved, `seconds` at most; the deadline is not an error.
 
         `handle` is a task id or a key. `on_progress` gets the job and the seconds waited so far, at every news and at
-        least every 5 s. Without `tell` the job stays news: whoever asks now is not the agent.
+        least every 5 s. `save_to`, a folder or an .mp4 path, is where the file is to go, too, whoever saves it; `roots`
+        are the client's folders. Without `tell` the job stays news: whoever asks now is not the agent.
 
         Raises:
+            Refused: `save_to` cannot be used.
             UnknownTask: neither we nor the router know it.
             SubmitRejected: the router refused the job.
             ReadRefused: the router refuses to tell.
@@ -122,7 +126,10 @@ class Account:
             Unavailable: the router gave no answer in all that time, or no living link.
         """
         started = self._clock.steady()
+        destination = await self.consent.destination(save_to, roots) if save_to else None
         follower, unread = await self._found(handle)
+        if destination is not None:
+            follower = await self._redirected(follower, str(destination))
         row = follower.row
         if tell and row.known and not row.job.delivered:  # its id or key came back, whatever comes of this
             self._background.start_soon(row.id_delivered)
@@ -161,7 +168,7 @@ class Account:
             raise unreadable(self.host, handle, unread) if unread else await self._unknown(handle)
         job = bought(row, self.host)
         job = heard(row, job, looked=looked(), link_is_dead=follower.link_is_dead, now=self._clock.now())
-        if follower.saver.note and not (job.saved_to or job.not_saved):
+        if follower.saver.note and not (job.is_placed or job.not_saved):
             job = replace(job, not_saved=follower.saver.note)
         if tell and row.is_news(job):
             self._calls.answer(row, job, caller or Caller(started))
@@ -282,6 +289,17 @@ class Account:
         if follower is not None and not isinstance(follower.row.last_error, UnknownTask):
             return self._followers.of(follower.job), unread
         return self._followers.of(await self._adopted(handle, unread), known=False), unread
+
+    async def _redirected(self, follower: Follower, place: str) -> Follower:
+        """The follower of a job whose video is wanted elsewhere from now on."""
+        row = follower.row
+        if row.job.redirected_to(place) == row.job:
+            return follower
+        if row.known:
+            await row.change(lambda job: job.redirected_to(place), durable=True)
+        else:  # perhaps there is no such job
+            row.job = row.job.redirected_to(place)
+        return self._followers.of(row.job, known=row.known)
 
     async def _adopted(self, task_id: str, unread: LedgerError | None) -> Job:
         """A job that another program submitted; `unread` says why the ledger could not be asked for it.

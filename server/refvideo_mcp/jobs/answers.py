@@ -95,7 +95,7 @@ def loss(job: Job) -> str:
 
 def trouble_of(job: Job) -> str | None:
     """Why a video that there is could not be put on disk."""
-    return None if job.saved_to or is_lost(job) else job.not_saved
+    return None if job.is_placed or is_lost(job) else job.not_saved
 
 
 def notes_of(job: Job) -> list[str]:

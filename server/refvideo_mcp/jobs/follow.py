@@ -30,7 +30,7 @@ async def is_done(job: Job, services: Services) -> bool:
     """Whether there is nothing left to do for a job: no look, no saving, no fresh link."""
     if job.state != "succeeded":
         return job.ended and not job.may_be_found
-    is_kept = await services.keeps(job)
+    is_kept = job.is_placed and await services.keeps(job)
     lives = job.link_lives(services.clock.now() + LINK_LEFT_SECONDS)
     return (is_kept or not services.saves(job)) and (lives or (is_kept and services.hands_out_files))
 
@@ -66,7 +66,7 @@ class Follower:
     @property
     def saves_soon(self) -> bool:
         """Whether the video's file is worth waiting for: somebody is saving it, or tries again within half a minute."""
-        is_wanted = self.job.state == "succeeded" and self._services.saves(self.job) and not self.job.saved_to
+        is_wanted = self.job.state == "succeeded" and self._services.saves(self.job) and not self.job.is_placed
         return is_wanted and not self.over and self.save_pause <= WORTH_WAITING_SECONDS
 
     def hurry(self) -> None:
@@ -138,10 +138,12 @@ class Follower:
                     await self.row.change(lambda job: job.at(math.inf))
 
     async def _finish(self) -> None:
-        if self.job.state == "succeeded" and not await self._services.keeps(self.job):
+        is_kept = await self._services.keeps(self.job)
+        if self.job.state == "succeeded" and not is_kept:
             # A copy that is gone, or could not be made, is made again.
             await self.row.change(lambda job: replace(job, saved_to=None, not_saved=None))
-        if not self.job.ended or not self.job.link_lives(self._clock.now() + LINK_LEFT_SECONDS):
+        needs_link = not (is_kept and self._services.hands_out_files)
+        if not self.job.ended or (needs_link and not self.job.link_lives(self._clock.now() + LINK_LEFT_SECONDS)):
             await self._until_ended()
         if self.job.state == "succeeded" and not self.row.last_error:
             await self._until_saved()

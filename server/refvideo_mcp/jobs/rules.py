@@ -204,6 +204,6 @@ def _when_free(draft: Draft, day: Day, limits: Limits) -> str:
 
 def _difference(draft: Draft, job: Job) -> str:
     if job.fingerprint == draft.fingerprint:
-        return "" if job.save_to == draft.save_to else "save_to"
+        return "" if job.redirected or job.save_to == draft.save_to else "save_to"
     before = job.request or {}
     return ", ".join(sorted(n for n in draft.request.keys() | before if draft.request.get(n) != before.get(n)))

@@ -73,11 +73,13 @@ class Saver:
 
     def _is_wanted(self) -> bool:
         job = self._row.job
-        return self._services.saves(job) and not job.saved_to and not self._services.pending_posts.ending
+        return self._services.saves(job) and not job.is_placed and not self._services.pending_posts.ending
 
     async def _save(self) -> bool:
         await self._row.reread()  # another process may have saved it just before the claim
         if not self._is_wanted():
+            return False
+        if await self._copied():
             return False
         is_fresh = True
         link = self._row.job.videos[0]
@@ -104,7 +106,26 @@ class Saver:
         finally:
             with anyio.CancelScope(shield=True):  # or there would be a file that nobody knows of
                 await self._learn(saved_to=str(file), not_saved=None, preview=str(strip) if strip else None)
+        if self._is_wanted():  # elsewhere, since it was begun
+            await self._copied()
         return False
+
+    async def _copied(self) -> bool:
+        """Whether the video is where a later call wanted it, or cannot be put there, though there is a file of it."""
+        job = self._row.job
+        if job.saved_to is None or job.save_to is None or not await self._services.keeps(job):
+            return False
+        name = file_name(job.handle, job.opened_at, job.prompt, job.seconds)
+        try:
+            file = await self._services.videos.copy(Path(job.saved_to), name, Path(job.save_to))
+        except NotReached:  # it is gone after all, or is no video any more
+            return False
+        except Unavailable as error:
+            await self._learn(not_saved=str(error))
+            return True
+        with anyio.CancelScope(shield=True):
+            await self._learn(saved_to=str(file), not_saved=None)
+        return True
 
     async def _from(self, link: Video) -> Path:
         job = self._row.job

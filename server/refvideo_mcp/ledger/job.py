@@ -1,8 +1,10 @@
 """What is remembered of one job."""
 
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from refvideo_mcp.errors import clean
@@ -93,7 +95,8 @@ class Job:
     delivered: bool = False  # a caller knows the task id: an identical call is a new job
     told: bool = False  # a caller knows how it ended: no news any more
     released: bool = False  # by the user, to be sent again: it gives up its key
-    save_to: str | None = None  # the folder or file that the call named, absolute
+    save_to: str | None = None  # the folder or file that a call named, absolute
+    redirected: bool = False  # by a later call than the one that bought it
     saved_to: str | None = None  # the file
     not_saved: str | None = None  # why there is none yet
     progress_percent: int | None = None
@@ -119,6 +122,25 @@ class Job:
     def holds_key(self) -> bool:
         """Whether its key still means this job: not once it was rejected, nor while it is in doubt and released."""
         return self.state != "rejected" and not (self.state == "uncertain" and self.released)
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether its video was saved, and where a later call wanted it, if one did."""
+        return self.saved_to is not None and not (self.redirected and not self._is_at(self.save_to))
+
+    def redirected_to(self, place: str) -> "Job":
+        """The job as a call leaves it that names a place for its video."""
+        if self.save_to == place and (self.saved_to is None or self._is_at(place)):
+            return self
+        return replace(self, save_to=place, redirected=True, not_saved=None)
+
+    def _is_at(self, place: str | None) -> bool:
+        """Whether its file is in a folder, or has a name, be it with a number behind because there was one before."""
+        file, wanted = Path(self.saved_to or ""), Path(place or "")
+        if file.parent == wanted:
+            return True
+        is_named = re.fullmatch(re.escape(wanted.stem) + r"( \(\d+\))?", file.stem) is not None
+        return wanted.suffix.lower() == ".mp4" and file.parent == wanted.parent and is_named
 
     @property
     def asked_in_vain(self) -> bool:

@@ -32,6 +32,7 @@ _ANSWER = (
     "warnings",
     "preview",
     "expired_at",
+    "redirected",
 )
 # Kept beside the request, in its column: an older window leaves there what it does not know.
 _SOURCES = "sources"
@@ -320,4 +321,5 @@ def _job(row: Row[Any]) -> Job:
     known[_SOURCES] = known["request"].pop(_SOURCES, {}) if known["request"] else {}
     videos = tuple(Video(**video) for video in answer.get("videos") or ())
     warnings = tuple(answer.get("warnings") or ())
-    return Job(**known | {name: answer.get(name) for name in _ANSWER} | {"videos": videos, "warnings": warnings})
+    lists = {"videos": videos, "warnings": warnings, "redirected": bool(answer.get("redirected"))}
+    return Job(**known | {name: answer.get(name) for name in _ANSWER} | lists)

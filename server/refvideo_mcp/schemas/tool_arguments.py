@@ -83,6 +83,9 @@ class ResultCall(SpecModel):
     wait_seconds: Annotated[int, coercion.at_most(300), BeforeValidator(coercion.seconds)] = Field(
         45, ge=0, le=300, description="0: just look."
     )
+    save_to: Annotated[Text | None, BeforeValidator(coercion.place)] = Field(
+        None, description="As when it was started, also later."
+    )
 
 
 class ListCall(SpecModel):

@@ -25,11 +25,24 @@ from refvideo_mcp.jobs import (
     about_twin,
     declined,
 )
-from refvideo_mcp.schemas import GenerateCall
+from refvideo_mcp.schemas import GenerateCall, ResultCall
 from refvideo_mcp.tools.spec_tool import caller, last_question
 from refvideo_mcp.tools.state import Ctx, state_of
 
-__all__ = ["Buying", "Keeping", "Ordered", "Pictures", "Roots", "Saving", "Twin", "agreed", "folders_of", "may_buy"]
+__all__ = [
+    "Buying",
+    "Keeping",
+    "Ordered",
+    "Pictures",
+    "Place",
+    "Roots",
+    "Saving",
+    "Twin",
+    "agreed",
+    "folders_of",
+    "may_buy",
+    "remember_place",
+]
 
 ASKS_BETWEEN_CALLS = "2026-07-28"
 CONFIRM_SECONDS = 25.0
@@ -117,9 +130,10 @@ def folders_of(roots: ListRootsResult) -> list[Path]:
     return [Path(url2pathname(file.path)) for file in files if file.scheme == "file"]
 
 
-async def client_roots(call: GenerateCall, ctx: Ctx) -> ListRootsResult | ListRoots:
+async def client_roots(call: GenerateCall | ResultCall, ctx: Ctx) -> ListRootsResult | ListRoots:
     """The client's folders, asked for only where a local path is in play; a client that fails at it has none."""
-    images = [image for subject in call.subjects for image in subject.images or ()]
+    subjects = call.subjects if isinstance(call, GenerateCall) else []
+    images = [image for subject in subjects for image in subject.images or ()]
     is_local = call.save_to or any(not image.strip().startswith(("https:", "http:", "data:")) for image in images)
     capabilities = ctx.client_capabilities
     if is_local and state_of(ctx).shows_paths and capabilities is not None and capabilities.roots is not None:
@@ -156,11 +170,29 @@ async def ask_for_saving(
     call: GenerateCall, roots: Roots, pictures: Pictures, ctx: Ctx
 ) -> Permission | Elicit[Permission]:
     agreed(pictures)
+    return await ask_for_place(call, roots, ctx)
+
+
+Saving = Annotated[ElicitationResult[Permission], Resolve(ask_for_saving)]
+
+
+async def ask_for_place(call: GenerateCall | ResultCall, roots: Roots, ctx: Ctx) -> Permission | Elicit[Permission]:
     question = await about_saving(state_of(ctx).account, call.save_to, folders_of(roots)) if call.save_to else None
     return Elicit(question.text, Permission) if question and _can_ask(ctx) else Unasked(buy=False)
 
 
-Saving = Annotated[ElicitationResult[Permission], Resolve(ask_for_saving)]
+Place = Annotated[ElicitationResult[Permission], Resolve(ask_for_place)]
+
+
+async def remember_place(call: GenerateCall | ResultCall, roots: Roots, place: Place, ctx: Ctx) -> None:
+    """Allow the folder that the user was asked about and said yes to.
+
+    Raises:
+        Refused: they did not.
+    """
+    account, folders = state_of(ctx).account, folders_of(roots)
+    if agreed(place) and call.save_to and (question := await about_saving(account, call.save_to, folders)):
+        await question.allow()
 
 
 async def ask_for_keeping(order: Ordered, saving: Saving, ctx: Ctx) -> Keeps | Elicit[Keeps]:
@@ -187,8 +219,7 @@ async def ask_about_twin(
     must_be_kept(keeping)
     if agreed(pictures) and (question := await about_pictures(account, order, folders)):
         await question.allow()
-    if agreed(saving) and call.save_to and (question := await about_saving(account, call.save_to, folders)):
-        await question.allow()
+    await remember_place(call, roots, saving, ctx)
     twin = await about_twin(account, order, folders) if _can_ask(ctx) else None
     return Elicit(twin, Release) if twin else Unasked(buy=False)
 

@@ -11,7 +11,17 @@ from refvideo_mcp.ledger import Job
 from refvideo_mcp.schemas import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
 from refvideo_mcp.tools.answers import NOTHING_ELSE, Around, job_list, job_result, news, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
-from refvideo_mcp.tools.questions import Buying, Ordered, Roots, Twin, agreed, folders_of, may_buy
+from refvideo_mcp.tools.questions import (
+    Buying,
+    Ordered,
+    Place,
+    Roots,
+    Twin,
+    agreed,
+    folders_of,
+    may_buy,
+    remember_place,
+)
 from refvideo_mcp.tools.spec_tool import caller, spec_tool
 from refvideo_mcp.tools.state import PLAYER, Ctx, ServerState, state_of
 
@@ -36,7 +46,7 @@ MOST_OTHERS = 50
     "Make a video",
     "Start ONE paid job: a 1-10 s video that keeps the people or things in reference pictures. "
     "Returns a task_id; the video takes 0.5-5 minutes, and get_task_result waits for it. "
-    "Never call this again because a job is slow.",
+    "Never call this again because a job is slow. It cannot be cancelled.",
     ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True),
     ui={"resourceUri": PLAYER},
 )
@@ -65,11 +75,16 @@ async def generate_reference_video(
     "Wait for a video",
     "Wait for a job and get its video, saved to disk where possible. Free. Not ready in time: you get its "
     "state; call again, without sleeping. A link that died: call again.",
-    ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True),
+    # With `save_to` it writes where its caller says. Nothing is ever written over, and a place that has the video
+    # already gets no second copy.
+    ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True),
     ui={"resourceUri": PLAYER},
 )
-async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResult, JobAnswer]:
+async def get_task_result(
+    call: ResultCall, roots: Roots, place: Place, ctx: Ctx
+) -> Annotated[CallToolResult, JobAnswer]:
     state = state_of(ctx)
+    await remember_place(call, roots, place, ctx)
     reported = -1.0
 
     async def on_progress(job: Job, seconds: float) -> None:
@@ -81,7 +96,9 @@ async def get_task_result(call: ResultCall, ctx: Ctx) -> Annotated[CallToolResul
 
     wait = min(call.wait_seconds, state.max_wait or _patience(ctx))
     tell = not is_asked_by_player(ctx)
-    job = await state.account.wait(call.task_id, wait, on_progress, caller=caller(), tell=tell)
+    job = await state.account.wait(
+        call.task_id, wait, on_progress, caller=caller(), save_to=call.save_to, roots=folders_of(roots), tell=tell
+    )
     return await _answer(ctx, state, job, tell=tell)
 
 

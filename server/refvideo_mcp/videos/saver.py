@@ -4,6 +4,7 @@ import errno
 import hashlib
 import re
 import unicodedata
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from refvideo_mcp.files import folder_and_name
 from refvideo_mcp.network import Trust
 from refvideo_mcp.videos.chunks import Chunk, read_chunk
 from refvideo_mcp.videos.download import download, new_client
-from refvideo_mcp.videos.partial_file import PartialFile
+from refvideo_mcp.videos.partial_file import NotReached, PartialFile
 from refvideo_mcp.videos.previews import Previews
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Videos", "file_name"]
 
 _LONGEST_SUBJECT = 40  # characters; at four bytes each the whole name still has less than 200
+PIECE_BYTES = 2**22
 _REASONS = {
     errno.ENOSPC: "its disk is full",
     errno.EDQUOT: "its disk quota is used up",
@@ -71,6 +73,32 @@ class Videos:
             NotReached: it did not come; a later try or a fresh link may bring it.
             Unavailable: it may not be fetched, or cannot be stored; the link may still work elsewhere.
         """
+
+        async def fetch(part: PartialFile) -> None:
+            async with await self._client() as client:
+                await download(client, url, part, max_mb=self._max_mb, within=self._within)
+
+        return await self._written(fetch, name, destination)
+
+    async def copy(self, file: Path, name: str, destination: Path) -> Path:
+        """Put a saved video at a checked `destination`, too; in a folder it is called `name` plus its ending.
+
+        Raises:
+            NotReached: it cannot be read.
+            Unavailable: it cannot be stored.
+        """
+
+        async def read(part: PartialFile) -> None:
+            place = 0
+            while piece := await anyio.to_thread.run_sync(_piece, file, place, abandon_on_cancel=True):
+                await anyio.to_thread.run_sync(part.write, piece)
+                place += len(piece)
+
+        return await self._written(read, name, destination)
+
+    async def _written(
+        self, fill: Callable[[PartialFile], Awaitable[None]], name: str, destination: Path | None
+    ) -> Path:
         if destination is not None:
             folder, name = await anyio.to_thread.run_sync(folder_and_name, destination, name)
         elif self.folder is not None:
@@ -79,8 +107,7 @@ class Videos:
             raise Unavailable("Saving is switched off (REFVIDEO_OUTPUT_DIR=off).")
         part = PartialFile(folder, is_checked=destination is not None)
         try:
-            async with await self._client() as client:
-                await download(client, url, part, max_mb=self._max_mb, within=self._within)
+            await fill(part)
             # A caller that gives up now must not leave a file that nobody knows of.
             with anyio.CancelScope(shield=True):
                 published = await anyio.to_thread.run_sync(part.publish, name)
@@ -111,6 +138,15 @@ class Videos:
                 "The video could not be fetched: a proxy or certificate setting cannot be used.",
                 ask_user("check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE."),
             ) from error
+
+
+def _piece(file: Path, place: int) -> bytes:
+    try:
+        with file.open("rb") as saved:
+            saved.seek(place)
+            return saved.read(PIECE_BYTES)
+    except OSError as error:
+        raise NotReached(f"{clean(file.name, 120)} cannot be read") from error
 
 
 def file_name(task_id: str, made_at: float, prompt: str | None, seconds: int | None) -> str:
