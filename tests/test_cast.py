@@ -14,7 +14,7 @@ from mcp.client import ClientRequestContext
 from mcp_types import ElicitRequestParams, ElicitResult
 
 from command_line import environment
-from fake_router import LOST, FakeRouter, Reply, process, refused, said, submit, told
+from fake_router import LOST, FakeRouter, Reply, jobs, process, refused, said, submit, told
 from misbehaving_router import MisbehavingRouter
 from pictures import data_uri, noise, private_exif, saved, scene
 from refvideo_mcp.cast import Cast, CastError
@@ -67,11 +67,13 @@ class Window:
 
     async def submit(self, *subjects: Any, prompt: str = "@fox runs", **arguments: Any) -> Any:
         """The answer to a call in a process of its own."""
-        settings = {"data_dir": self.folder / "data"} | arguments.pop("settings", {})
-        callback = self._asked if self.answer else None
-        ledger = self.folder / "ledger.db"
-        async with process(self.router, ledger, mode=self.mode, elicitation_callback=callback, **settings) as client:
+        async with self.process(**arguments.pop("settings", {})) as client:
             return await submit(client, prompt, subjects=list(subjects), **arguments)
+
+    def process(self, **changes: Any) -> Client:
+        callback = self._asked if self.answer else None
+        settings: dict[str, Any] = {"mode": self.mode, "data_dir": self.folder / "data"} | changes
+        return process(self.router, self.folder / "ledger.db", elicitation_callback=callback, **settings)
 
 
 @pytest.fixture
@@ -163,6 +165,20 @@ async def test_a_job_from_the_cast_is_the_same_job_as_one_from_the_files(
     other = await window.submit({"id": "fox"}, prompt="@fox naps", idempotency_key="engine-0123456789")
     assert told(one)["task_id"] == told(other)["task_id"] == "task-2"
     assert len(router.posts) == 2
+
+
+@BOTH_ERAS
+async def test_the_recipe_of_a_job_from_the_cast_names_it_and_makes_the_job_again(
+    router: FakeRouter, window: Window, fox: Path, mode: str
+) -> None:
+    window.mode = mode
+    await window.submit({"id": "fox", "images": str(fox), "remember": True})
+    await window.submit({"id": "fox"}, {"id": "lena", "images": URL}, prompt="@fox meets @lena")
+    async with window.process() as client:
+        recipe = told(await jobs(client, task_id="task-2"))["recipe"]
+    assert recipe["subjects"] == [{"id": "fox"}, {"id": "lena", "images": [URL]}]
+    await window.submit(*recipe["subjects"], prompt="@fox meets @lena again")
+    assert router.posts[1]["subjects"] == router.posts[2]["subjects"]
 
 
 async def test_pictures_that_must_shrink_shrink_alike_from_the_cast(

@@ -8,6 +8,7 @@ from typing import Any
 from refvideo_mcp.cast import Cast, CastError, Member, listed
 from refvideo_mcp.errors import InvalidCall
 from refvideo_mcp.images import LoadedRequest, Picture
+from refvideo_mcp.jobs.recipe import CAST
 from refvideo_mcp.jobs.services import Services
 from refvideo_mcp.schemas import GenerateCall, ReferenceVideoRequest, Subject
 
@@ -54,6 +55,11 @@ class Order:
     lent: Mapping[str, Picture] = field(default_factory=dict)
     members: tuple[str, ...] = ()
     keep: tuple[Keep, ...] = ()
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Where the lent pictures came from, by what stands for them."""
+        return {image: image.rpartition("/")[0] for image in self.lent}
 
     @property
     def without_lent(self) -> ReferenceVideoRequest:
@@ -111,7 +117,7 @@ class OwnCast:
             given: dict[str, Any] = called.model_dump(include={"id", "images", "voice_id"}, exclude_unset=True)
             if called.images is None:
                 member, pictures = found[called.id]
-                names = [f"cast:{member.name}/{number}" for number in range(1, len(pictures) + 1)]
+                names = [f"{CAST}{member.name}/{number}" for number in range(1, len(pictures) + 1)]
                 images = dict(zip(names, pictures, strict=True))
                 lent |= {name: picture for name, picture in images.items() if isinstance(picture, Picture)}
                 given["images"] = [name if name in lent else picture for name, picture in images.items()]
