@@ -1059,6 +1059,20 @@ async def test_a_cancel_that_comes_long_after_the_answer_is_about_nothing(
     assert told(another_take)["task_id"] == "task-2"
 
 
+async def test_a_cancel_takes_nothing_back_that_another_call_was_told_meanwhile(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    async with process(router, ledger, mode="legacy") as client:
+        for _ in range(2):
+            await submit(client, idempotency_key=KEY)
+        await clock.sleep(2)
+        await cancel(client, FIRST_CALL)
+        await clock.sleep(1)
+        another_take = await submit(client)
+
+    assert told(another_take)["task_id"] == "task-2"
+
+
 async def test_a_cancel_takes_back_the_answer_to_its_own_request_only(
     clock: VirtualClock, router: FakeRouter, ledger: Path
 ) -> None:

@@ -100,7 +100,8 @@ class WaitingCalls:
                     await row.answered(answer)
             if self._answered.get(answer.id) is caller:
                 del self._answered[answer.id]
-        if is_heard and await self._clock.wait(caller.gave_up, CROSSING_SECONDS):
+        is_dropped = is_heard and await self._clock.wait(caller.gave_up, CROSSING_SECONDS)
+        if is_dropped and self._heard.get(answer.id) is caller:  # no other call was told meanwhile
             await row.change(lambda job: replace(job, delivered=before.delivered, told=before.told), news=False)
         if self._heard.get(answer.id) is caller:
             del self._heard[answer.id]
