@@ -149,7 +149,7 @@ async def test_one_account_s_bodies_leave_room_for_another_s(tmp_path: Path) -> 
         again = await knock(url, "alice", PING | {"padding": "x" * 20_000_000})
     assert (refused.status_code, refused.text, refused.headers["Retry-After"]) == (
         503,
-        "The pictures of other calls fill this server just now: call again in a minute.",
+        "The pictures of other calls fill this server just now: try again in a minute.",
         "30",
     )
     assert (small.status_code, other.status_code, again.status_code) == (200, 200, 200)
@@ -162,7 +162,7 @@ async def test_an_account_in_a_loop_is_slowed_down_alone(tmp_path: Path) -> None
     slowed = [answer for answer in answers if answer.status_code == 429]
     assert 5 <= len(slowed) <= 10
     assert {answer.text for answer in slowed} == {
-        "This account sends requests faster than any work needs: wait some seconds, then call again."
+        "This account sends requests faster than any work needs: wait some seconds, then try again."
     }
     assert other.status_code == 200
 

@@ -166,7 +166,7 @@ class Cast:
         if self._root is None:
             raise CastError(
                 "This server has no place to keep pictures in (the setting REFVIDEO_DATA_DIR).",
-                f"{NOTHING} Call again without remember.",
+                f"{NOTHING} " + Advice("Call again", "Try again") + " without remember.",
             )
         if len(name) > LONGEST_NAME:
             raise InvalidCall(f"A name to be remembered has at most {LONGEST_NAME} characters.", NOTHING)

@@ -53,7 +53,7 @@ class Bodies:
             return
         owner = scope.get(ACCOUNT, "")
         if not await self._taken(owner, size):
-            said = "The pictures of other calls fill this server just now: call again in a minute."
+            said = "The pictures of other calls fill this server just now: try again in a minute."
             await PlainTextResponse(said, 503, {"Retry-After": "30"})(scope, receive, send)
             return
         try:
@@ -134,7 +134,7 @@ class Paced:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (owner := scope.get(ACCOUNT)) and not self._may_call(owner):
-            said = "This account sends requests faster than any work needs: wait some seconds, then call again."
+            said = "This account sends requests faster than any work needs: wait some seconds, then try again."
             await PlainTextResponse(said, 429, {"Retry-After": "5"})(scope, receive, send)
             return
         await self._app(scope, receive, send)

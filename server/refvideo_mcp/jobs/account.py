@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from refvideo_mcp.errors import ReadRefused, Refused, UnknownTask, clean
+from refvideo_mcp.errors import Advice, ReadRefused, Refused, UnknownTask, clean
 from refvideo_mcp.jobs.answers import bought, heard, not_the_account_s, unknown, unlisted, unreadable
 from refvideo_mcp.jobs.casting import OwnCast
 from refvideo_mcp.jobs.collector import Followers
@@ -69,7 +69,9 @@ class Account:
         if 0 < self._most_calls <= self._under_way:
             raise Refused(
                 f"This account has {self._under_way} calls under way, which is the most.",
-                "Nothing was bought, and jobs are not affected: call again when one of them has been answered.",
+                "Nothing was bought, and jobs are not affected: "
+                + Advice("call again", "try again")
+                + " when one of them has been answered.",
             )
         self._under_way += 1
         try:

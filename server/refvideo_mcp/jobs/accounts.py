@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import anyio
 
-from refvideo_mcp.errors import Refused
+from refvideo_mcp.errors import Advice, Refused
 from refvideo_mcp.jobs.account import Account
 from refvideo_mcp.jobs.rules import Limits
 from refvideo_mcp.jobs.services import Background, Services
@@ -21,8 +21,11 @@ IDLE_SECONDS = 600.0
 def no_key() -> Refused:
     return Refused(
         "No API key is set, so no job can be started or read.",
-        "Ask the user to put MYROUTER_API_KEY into this server's configuration and to restart it. "
-        "MYROUTER_API_KEY=sandbox needs no account: it simulates the router and costs nothing.",
+        Advice(
+            "Ask the user to put MYROUTER_API_KEY into this server's configuration and to restart it.",
+            "Put MYROUTER_API_KEY into this server's configuration and restart it.",
+        )
+        + " MYROUTER_API_KEY=sandbox needs no account: it simulates the router and costs nothing.",
     )
 
 
