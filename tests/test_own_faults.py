@@ -171,7 +171,7 @@ async def later():
     raise ZeroDivisionError
 
 app.running = breaks
-http.serve(Settings(api_key="sandbox", database=Path(sys.argv[1])), 0)
+http.serve(Settings(api_key="sandbox", database=Path(sys.argv[1])), "127.0.0.1", 0, {})
 """
 
 
