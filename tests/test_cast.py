@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
-from mcp_types import ElicitRequestParams, ElicitResult
+from mcp_types import ElicitRequestParams, ElicitResult, PromptReference, TextResourceContents
 
 from command_line import environment
 from fake_router import LOST, FakeRouter, Reply, jobs, process, refused, said, submit, told
@@ -546,3 +546,79 @@ class TestTheRoom:
         with pytest.raises(InvalidCall, match="The cast has 100 members, and takes no more"):
             cast.keep(ACCOUNT, "one-more", [URL], now=1.0)
         cast.keep("local@other.example", "fox", [URL], now=1.0)
+
+
+@BOTH_ERAS
+class TestWhereItIsShown:
+    async def test_the_list_of_jobs_names_who_is_in_it(self, window: Window, fox: Path, mode: str) -> None:
+        window.mode = mode
+        about = "a red fox with a lantern in its mouth"
+        await window.submit({"id": "lena", "images": URL, "remember": True}, prompt="@lena")
+        await window.submit({"id": "fox", "images": str(fox), "remember": True, "about": about})
+        async with window.process() as client:
+            answer = await client.call_tool("list_reference_videos", {})
+            of_one = await client.call_tool("list_reference_videos", {"task_id": "task-1"})
+        assert "Cast, taken by id alone: @fox (a red fox with a lantern…), @lena." in said(answer)
+        assert told(answer)["cast"] == [{"id": "fox", "about": about}, {"id": "lena"}]
+        assert "Cast" not in said(of_one)
+        assert "cast" not in told(of_one)
+
+    async def test_an_empty_one_is_not_mentioned(self, window: Window, mode: str) -> None:
+        window.mode = mode
+        async with window.process() as client:
+            answer = await client.call_tool("list_reference_videos", {})
+            read = (await client.read_resource("refvideo://cast")).contents[0]
+        assert said(answer).startswith("No jobs yet.")
+        assert "cast" not in said(answer).lower()
+        assert "cast" not in told(answer)
+        assert isinstance(read, TextResourceContents)
+        assert json.loads(read.text) == []
+
+    async def test_one_that_cannot_be_read_is_named_with_the_jobs(self, window: Window, data: Path, mode: str) -> None:
+        window.mode = mode
+        await window.submit({"id": "lena", "images": URL}, prompt="@lena")
+        no_folder(data / "cast")
+        async with window.process() as client:
+            answer = await client.call_tool("list_reference_videos", {})
+            with pytest.raises(MCPError, match="The cast cannot be read"):
+                await client.read_resource("refvideo://cast")
+        assert "task-1" in said(answer)
+        assert "The cast cannot be read" in said(answer)
+        assert "The cast cannot be read" in told(answer)["next_step"]
+
+    async def test_a_resource_shows_everybody_with_a_small_picture(self, window: Window, fox: Path, mode: str) -> None:
+        window.mode = mode
+        await window.submit({"id": "lena", "images": URL, "voice_id": "v-1", "remember": True}, audio=True)
+        await window.submit({"id": "fox", "images": str(fox), "remember": True, "about": "a fox"})
+        async with window.process() as client:
+            assert [str(found.uri) for found in (await client.list_resources()).resources] == ["refvideo://cast"]
+            (content,) = (await client.read_resource("refvideo://cast")).contents
+        assert isinstance(content, TextResourceContents)
+        shown, lena = json.loads(content.text)
+        assert shown.pop("picture").startswith("data:image/jpeg;base64,/9j/")
+        assert shown.pop("last_used_at").endswith("+00:00")
+        assert shown == {"id": "fox", "about": "a fox", "pictures": 1}
+        assert lena.pop("last_used_at")
+        assert lena == {"id": "lena", "pictures": 1, "voice_id": "v-1"}
+
+    @pytest.mark.parametrize(
+        ("argument", "written", "completed"),
+        [
+            ("images", "", ["@fox", "@fred", "@lena"]),
+            ("images", "F", ["@fox", "@fred"]),
+            ("images", "~/cat.png, @fr", ["~/cat.png, @fred"]),
+            ("images", "@zoe", []),
+            ("idea", "The fox and @le", ["The fox and @lena"]),
+            ("idea", "The fo", []),
+        ],
+    )
+    async def test_a_client_that_offers_the_prompt_completes_names(
+        self, window: Window, mode: str, argument: str, written: str, completed: list[str]
+    ) -> None:
+        window.mode = mode
+        for name in ("lena", "fred", "fox"):
+            await window.submit({"id": name, "images": URL, "remember": True}, prompt=f"@{name}")
+        async with window.process() as client:
+            ref = PromptReference(type="ref/prompt", name="reference_video")
+            answer = await client.complete(ref, {"name": argument, "value": written})
+        assert sorted(answer.completion.values) == completed

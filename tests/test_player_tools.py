@@ -55,7 +55,7 @@ async def make_video(client: Client, folder: Path) -> Path:
 async def test_both_job_tools_name_a_page_that_the_server_has(tmp_path: Path, era: str) -> None:
     async with window(tmp_path, VirtualClock(), mode=era) as client:
         tools = {tool.name: tool.meta for tool in (await client.list_tools()).tools}
-        (listed,) = (await client.list_resources()).resources
+        listed = next(found for found in (await client.list_resources()).resources if found.name == "player")
         (content,) = (await client.read_resource(listed.uri)).contents
     assert tools == {
         "generate_reference_video": {"ui": {"resourceUri": listed.uri}},
@@ -77,7 +77,7 @@ async def test_clients_without_apps_see_nothing_of_it(tmp_path: Path, era: str) 
         result = await client.call_tool("generate_reference_video", ORDER)
     listed = {tool.name: tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools}
     assert listed == {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in GOLDEN.glob("*.json")}
-    assert resources == []
+    assert [str(found.uri) for found in resources] == ["refvideo://cast"]
     assert "refvideo/job" not in (result.meta or {})
 
 

@@ -28,7 +28,8 @@ async def test_the_prompt_is_a_brief_with_the_idea_and_the_pictures(era: str) ->
         "Make a short video from reference pictures.\n"
         "Idea: The fox follows the lantern home.\n"
         "Pictures: fox.png, lantern.png\n\n"
-        "1. One subject for each person or thing, with all pictures of it; give each a short id.\n"
+        "1. One subject for each person or thing, with all pictures of it; give each a short id. "
+        "One of the cast (list_reference_videos names them) needs none.\n"
         "2. Write the prompt: name every subject as @id; what moves and how first, then scene and camera, style last; "
         "one scene of 1-10 seconds.\n"
         "3. Call generate_reference_video once: it is paid. Then get_task_result waits for the video.\n"
@@ -44,7 +45,7 @@ async def test_the_prompt_is_listed_with_what_it_asks_for(era: str) -> None:
     assert prompt.description == "Turn an idea and reference pictures into a video."
     assert [(a.name, a.required, a.description) for a in prompt.arguments or []] == [
         ("idea", True, "What happens in the video."),
-        ("images", False, "Paths or URLs of the reference pictures, in any words."),
+        ("images", False, "Paths or URLs of the reference pictures, or @names of the cast, in any words."),
     ]
 
 

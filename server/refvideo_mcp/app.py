@@ -22,7 +22,15 @@ from refvideo_mcp.prompts import build_prompts
 from refvideo_mcp.router import Router, Timeouts
 from refvideo_mcp.settings import Settings, is_loopback
 from refvideo_mcp.tasks import JobTasks, Tasks
-from refvideo_mcp.tools import INSTRUCTIONS, ServerState, build_tools, hear_of_cancelled
+from refvideo_mcp.tools import (
+    INSTRUCTIONS,
+    CastResource,
+    ServerState,
+    build_tools,
+    complete_names,
+    hear_of_cancelled,
+    know_caller,
+)
 from refvideo_mcp.videos import Videos
 
 if TYPE_CHECKING:
@@ -166,13 +174,15 @@ def build_server(
         version=__version__,
         tools=list(build_tools()),
         extensions=[Tasks(JobTasks()), player(_media_hosts(settings))],
-        middleware=[hear_of_cancelled, hide_from_others],
+        middleware=[hear_of_cancelled, know_caller, hide_from_others],
         cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_KEEP_MS)},  # private: a list may depend on the client
         log_level=settings.log_level.upper(),  # type: ignore[arg-type]  # read from a list of the same names
         lifespan=lifespan,
     )
     for prompt in build_prompts():
         server.add_prompt(prompt)
+    server.add_resource(CastResource.build())
+    server.completion()(complete_names)  # type: ignore[no-untyped-call]  # the SDK gives the decorator no types
     return server
 
 

@@ -16,7 +16,7 @@ from refvideo_mcp.jobs.answers import (
     status_in_words,
     trouble_of,
 )
-from refvideo_mcp.jobs.casting import NotInCast, Order
+from refvideo_mcp.jobs.casting import Member, NotInCast, Order
 from refvideo_mcp.jobs.follow import JobStatus
 from refvideo_mcp.jobs.listing import Found, answers_of, row_note, took, usage_in_words
 from refvideo_mcp.jobs.questions import about_buying, about_keeping, about_pictures, about_saving, about_twin, declined
@@ -35,6 +35,7 @@ __all__ = [
     "Found",
     "JobStatus",
     "Limits",
+    "Member",
     "NotInCast",
     "Order",
     "PendingPosts",

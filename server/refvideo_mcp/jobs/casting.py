@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from refvideo_mcp.cast import Cast, CastError, Member, listed
+from refvideo_mcp.cast import Cast, CastError, Member, SavedPicture, listed
 from refvideo_mcp.errors import InvalidCall
 from refvideo_mcp.images import LoadedRequest, Picture
 from refvideo_mcp.jobs.recipe import CAST
 from refvideo_mcp.jobs.services import Services
 from refvideo_mcp.schemas import GenerateCall, ReferenceVideoRequest, Subject
+from refvideo_mcp.videos import portrait
 
-__all__ = ["Keep", "NotInCast", "Order", "OwnCast", "ToKeep"]
+__all__ = ["Keep", "Member", "NotInCast", "Order", "OwnCast", "ToKeep"]
 
 
 class NotInCast(InvalidCall):
@@ -101,6 +102,10 @@ class OwnCast:
             CastError: nobody can.
         """
         return await self._services.on_disk(self._cast.members, self._account)
+
+    async def portraits(self, members: Sequence[Member]) -> list[bytes | None]:
+        """A small JPEG of each, where one of the pictures is a file."""
+        return [await self._services.on_disk(_portrait, member) for member in members]
 
     async def order(self, call: GenerateCall) -> Order:
         """The call with the cast's pictures for those subjects that have none.
@@ -217,3 +222,8 @@ class OwnCast:
                 self._cast.check(self._account, keep.name, (), replaces=keep.replaces)
                 new.append(keep.name)
         return new
+
+
+def _portrait(member: Member) -> bytes | None:
+    files = [picture.path for picture in member.pictures if isinstance(picture, SavedPicture)]
+    return portrait(files[0]) if files else None

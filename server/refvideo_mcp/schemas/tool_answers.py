@@ -11,6 +11,7 @@ __all__ = ["JobAnswer", "JobList", "JobSummary", "VideoAnswer", "VideoPiece"]
 
 # Its fields are told where it is used.
 AN_OBJECT = WithJsonSchema({"type": "object"})
+OBJECTS = WithJsonSchema({"type": "array", "items": {"type": "object"}})
 
 
 class VideoAnswer(BaseModel):
@@ -34,7 +35,7 @@ class JobAnswer(BaseModel):
     reason: str | None = Field(None, description="Why there is no video.")
     seed: int | None = Field(None, description="As used.")
     preview: str | None = Field(None, description="Picture strip (file).")
-    videos: Annotated[list[VideoAnswer], WithJsonSchema({"type": "array", "items": {"type": "object"}})] | None = Field(
+    videos: Annotated[list[VideoAnswer], OBJECTS] | None = Field(
         None, description="Each: url, expires_at, type (mp4, gif), saved_to (file)."
     )
     warnings: list[str] | None = Field(None, description="Tell the user.")
@@ -63,6 +64,9 @@ class JobList(BaseModel):
         None, description="Of a single job: arguments that make it again."
     )
     allowance: Annotated[dict[str, Any], AN_OBJECT] | None = Field(None, description="What is used of it.")
+    cast: Annotated[list[dict[str, str]], OBJECTS] | None = Field(
+        default=None, description="Saved subjects: id, about."
+    )
     next_step: str = Field(description="Do this.")
 
 

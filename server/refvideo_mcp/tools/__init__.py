@@ -1,6 +1,7 @@
 """The MCP tools."""
 
 from refvideo_mcp.tools.apps import read_video_piece
+from refvideo_mcp.tools.cast import CastResource, complete_names, know_caller
 from refvideo_mcp.tools.spec_tool import SpecTool
 from refvideo_mcp.tools.state import ACCOUNT, HUNG_UP, PLAYER, ServerState, hear_of_cancelled, state_in
 from refvideo_mcp.tools.tools import answer_about, generate_reference_video, get_task_result, list_reference_videos
@@ -10,10 +11,13 @@ __all__ = [
     "HUNG_UP",
     "INSTRUCTIONS",
     "PLAYER",
+    "CastResource",
     "ServerState",
     "answer_about",
     "build_tools",
+    "complete_names",
     "hear_of_cancelled",
+    "know_caller",
     "state_in",
 ]
 

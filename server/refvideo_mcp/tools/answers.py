@@ -14,6 +14,7 @@ from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, 
 from refvideo_mcp.errors import clean, is_invisible
 from refvideo_mcp.jobs import (
     Found,
+    Member,
     age_of,
     answer_of,
     answers_of,
@@ -32,6 +33,7 @@ from refvideo_mcp.jobs import (
 )
 from refvideo_mcp.ledger import OPEN, Job
 from refvideo_mcp.schemas import ListCall
+from refvideo_mcp.tools.cast import cast_line, cast_rows
 
 __all__ = ["NOTHING_ELSE", "Around", "in_words", "job_list", "job_result", "news", "without_paths"]
 
@@ -112,6 +114,7 @@ def job_list(
     others: Sequence[Job] = (),
     *,
     sign: str,
+    cast: Sequence[Member] = (),
     after: str = "",
     paths: bool = True,
 ) -> CallToolResult:
@@ -126,8 +129,11 @@ def job_list(
     recipe = [f"Recipe: {_in_json(answer.recipe)}"] if answer.recipe else []
     took_of_it = f"This job took {took(found.one)} s. " if found.one else ""
     allowance = [f"{took_of_it}{told}"] if (told := usage_in_words(found.usage)) else []
-    lines = [_heading(found, call, others), *(_line(job, found.now) for job in jobs), *recipe, *allowance, next_step]
+    rows = (_line(job, found.now) for job in jobs)
+    known = [cast_line(cast)] if cast else []
+    lines = [_heading(found, call, others), *rows, *recipe, *known, *allowance, next_step]
     answer.next_step = sign + next_step
+    answer.cast = cast_rows(cast) or None
     return CallToolResult(
         content=[TextContent(type="text", text=sign + "\n".join(lines))],
         structured_content=answer.model_dump(mode="json", exclude_none=True),

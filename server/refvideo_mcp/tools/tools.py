@@ -5,8 +5,8 @@ from typing import Annotated
 
 from mcp_types import CallToolResult, ToolAnnotations
 
-from refvideo_mcp.errors import clean
-from refvideo_mcp.jobs import progress_message
+from refvideo_mcp.errors import Refused, clean
+from refvideo_mcp.jobs import Member, progress_message
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.schemas import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
 from refvideo_mcp.tools.answers import NOTHING_ELSE, Around, job_list, job_result, news, without_paths
@@ -115,7 +115,9 @@ async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolR
     others = await state.account.newest(MOST_OTHERS) if not found.jobs else []
     if not state.shows_paths:
         found = replace(found, jobs=[without_paths(job) for job in found.jobs])
-    return job_list(found, call, others, sign=state.sign, after=news(beyond), paths=state.shows_paths)
+    cast, trouble = await _cast(state) if call.task_id is None and call.before is None else ([], "")
+    after = " ".join(filter(None, (trouble, news(beyond))))
+    return job_list(found, call, others, sign=state.sign, cast=cast, after=after, paths=state.shows_paths)
 
 
 async def _answer(
@@ -147,6 +149,14 @@ async def answer_about(
         paths=state.shows_paths,
         around=around,
     )
+
+
+async def _cast(state: ServerState) -> tuple[list[Member], str]:
+    """Who is in the cast, or why nobody can tell."""
+    try:
+        return await state.account.cast.members(), ""
+    except Refused as error:
+        return [], error.happened
 
 
 async def _news(state: ServerState) -> list[Job]:

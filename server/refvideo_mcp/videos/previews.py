@@ -17,7 +17,7 @@ import anyio.to_thread
 from refvideo_mcp.errors import clean
 from refvideo_mcp.videos.partial_file import sweep
 
-__all__ = ["Previews"]
+__all__ = ["Previews", "portrait"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Previews:
             return [None] * subjects
         files = [self._folder / f"{_name(job_id)}-{subject:02}-00.jpg" for subject in range(subjects)]
         async with self._one_decoder:
-            return await anyio.to_thread.run_sync(lambda: [_portrait(file) for file in files])
+            return await anyio.to_thread.run_sync(lambda: [portrait(file) for file in files])
 
     async def filmstrip(self, job_id: str, video: Path) -> Path | None:
         """A picture that shows the references and the video's start, middle and end; None where there can be none."""
@@ -114,14 +114,14 @@ def _keep_thumbnails(folder: Path, name: str, subjects: Sequence[Sequence[bytes]
                 (folder / f"{name}-{place:02}-{number:02}.jpg").write_bytes(thumbnail)
 
 
-def _portrait(file: Path) -> bytes | None:
-    """As good as fits."""
+def portrait(file: Path) -> bytes | None:
+    """A small JPEG of a picture, as good as fits into 8 kB; None of what is no picture."""
     try:
         content = file.read_bytes()
     except OSError:
         return None
     made = (_thumbnail(content, _PORTRAIT, quality) for quality in (80, 60, 40, 20))
-    return next((portrait for portrait in made if portrait and len(portrait) <= _PORTRAIT_BYTES), None)
+    return next((jpeg for jpeg in made if jpeg and len(jpeg) <= _PORTRAIT_BYTES), None)
 
 
 def _thumbnail(content: bytes, size: tuple[int, int], quality: int) -> bytes | None:
