@@ -236,7 +236,8 @@ def test_an_address_that_others_reach_is_not_served_to_everybody() -> None:
     assert {(refusal.returncode, refusal.stderr.split("would")[1]) for refusal in refusals} == {
         (
             2,
-            " be let in. Add --auth tokens, or leave --host out: then programs on this machine are served.\n",
+            " be let in. Add --auth tokens or --auth oauth, or leave --host out: then programs on this machine are "
+            "served.\n",
         )
     }
     assert call("serve", "--http", "--auth", "tokens").stderr == (

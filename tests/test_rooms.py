@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "player": {"errors", "schemas", "jobs"},
     "prompts": {"errors", "schemas", "jobs"},
     "app": DOMAIN | {"jobs", "sandbox"} | FACES,
-    "doors": {"app", "errors", "logs", "settings", "startup"},
+    "doors": {"app", "errors", "logs", "network", "settings", "startup"},
     "cli": {
         "app",
         "doors",
@@ -68,7 +68,7 @@ LIBRARIES = {
     "mcp.server.auth": {"doors"},  # who calls is read there and at the face, and passed on as a plain name
     "mcp": FACES | {"app", "doors", "cli"},
     "mcp_types": FACES | {"app", "cli"},
-    "httpx2": {"network", "router", "videos", "app", "cli"},
+    "httpx2": {"network", "router", "videos", "app", "doors", "cli"},
     "sqlalchemy": {"ledger"},
 }
 

@@ -37,7 +37,8 @@ class Settings:
     None where videos are not saved. `http`: callers come over HTTP, so this machine's files mean nothing to them.
     `max_wait` is in seconds; None = by the client's name. `database` is the ledger's file or URL; a sandbox inside the
     process has a ledger of its own. `auth`: how callers show who they are, "" = all are one account; `tokens_file` says
-    whose tokens are whose. `public_url`: where callers reach this server, "" = not told. `media_store` is
+    whose tokens are whose. `public_url`: where callers reach this server, "" = not told. `oauth_audience` is
+    what tokens of the `oauth_issuer` are made out to, "" = this server's address. `media_store` is
     s3://bucket or s3://bucket/prefix, where pictures are uploaded to; "" = they are sent themselves. The user is asked
     before a video of more than `confirm_above` seconds is bought; None = never. 0 = no limit. `fault`: sentences about
     settings that cannot be used; the server still starts, and its calls say them. The cast is kept in `data_dir`;
@@ -51,6 +52,9 @@ class Settings:
     auth: Auth = ""
     tokens_file: Path | None = None
     public_url: str = ""
+    oauth_issuer: str = ""
+    oauth_audience: str = ""
+    oauth_scopes: tuple[str, ...] = ()
     output_dir: Path | None = None
     max_wait: int | None = None
     log_level: str = "warning"
@@ -104,6 +108,9 @@ class Settings:
             auth=auth,
             tokens_file=given.read("REFVIDEO_TOKENS_FILE", _path, None),
             public_url=given.read("REFVIDEO_PUBLIC_URL", _public_url, ""),
+            oauth_issuer=given.read("REFVIDEO_OAUTH_ISSUER", _issuer, ""),
+            oauth_audience=given.read("REFVIDEO_OAUTH_AUDIENCE", str, ""),
+            oauth_scopes=given.read("REFVIDEO_OAUTH_SCOPES", _scopes, ()),
             output_dir=given.read(
                 "--output-dir" if output_dir or on_sandbox else "REFVIDEO_OUTPUT_DIR",
                 _folder,
@@ -188,6 +195,19 @@ def _public_url(text: str) -> str:
     if urlsplit(url).path:
         raise ValueError("must end with the host, or its port: /mcp follows by itself")
     return url
+
+
+def _issuer(text: str) -> str:
+    _base_url(text)
+    if not text.startswith(("https://", "http://")):
+        raise ValueError("must begin with https://, as in the tokens")
+    return text  # compared with what tokens say, to the last slash
+
+
+def _scopes(text: str) -> tuple[str, ...]:
+    if not re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e ]*", text):
+        raise ValueError("must be words with spaces between them")
+    return tuple(text.replace(",", " ").split())
 
 
 def _folder(text: str) -> Path | None:

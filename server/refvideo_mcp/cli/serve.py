@@ -19,7 +19,9 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--http", action="store_true", help="serve Streamable HTTP instead")
     parser.add_argument("--host", help=f"address of --http (default {HTTP_HOST}, for this machine only)")
     parser.add_argument("--port", type=port, help=f"port of --http (default {HTTP_PORT}); 0 takes a free one")
-    parser.add_argument("--auth", choices=["tokens"], help="how callers of --http show who they are (default: not)")
+    parser.add_argument(
+        "--auth", choices=["tokens", "oauth"], help="how callers of --http show who they are (default: not)"
+    )
     parser.add_argument(
         "--allowed-host", action="append", metavar="HOST", help="another name under which --http is called"
     )

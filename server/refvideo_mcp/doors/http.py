@@ -17,7 +17,8 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from sse_starlette.sse import AppStatus
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -26,6 +27,7 @@ from refvideo_mcp.app import build_server
 from refvideo_mcp.doors.addresses import LOCAL_ORIGIN, Addresses, KnownAddresses
 from refvideo_mcp.doors.bounds import BODY_BYTES, Bodies, Paced, raise_file_limit
 from refvideo_mcp.doors.identity import Authenticated, Identity
+from refvideo_mcp.doors.oauth import METADATA_PATH, OAuth
 from refvideo_mcp.doors.shutdown import PATIENCE_SECONDS, Shutdown
 from refvideo_mcp.doors.tokens import TokensFile
 from refvideo_mcp.errors import Refused
@@ -66,7 +68,8 @@ def serve(
         Refused: what was given for it cannot be used.
         OSError: the address cannot be listened on.
     """
-    tokens = _tokens(settings, host, environ)
+    identity = _identity(settings, host, environ)
+    tokens = identity if isinstance(identity, TokensFile) else None
     addresses = Addresses(
         [*_own_names(host, settings.public_url), *allowed_hosts],
         [*([settings.public_url] if settings.public_url else []), *allowed_origins],
@@ -84,8 +87,8 @@ def serve(
                 key_of=tokens.key_of if tokens else None,
                 on_start=states.append,
             )
-            app = _Health(_behind_the_gate(_endpoint(mcp), addresses, tokens), states)
-        if tokens:
+            app = _Health(_behind_the_gate(_endpoint(mcp, identity), addresses, identity), states)
+        if identity is not None:
             import_all()  # nothing is to be found missing when all files are in use
         _Protocol.most = max(16, min(MOST_CONNECTIONS, raise_file_limit() - OTHER_FILES))
         config = uvicorn.Config(
@@ -116,20 +119,26 @@ def serve(
             raise SystemExit(1)
 
 
-def _tokens(settings: Settings, host: str, environ: Mapping[str, str]) -> TokensFile | None:
-    """Whose tokens are whose; None: everybody who comes is let in.
+def _identity(settings: Settings, host: str, environ: Mapping[str, str]) -> TokensFile | OAuth | None:
+    """Who says who calls; None: everybody who comes is let in.
 
     Raises:
-        Refused: these would be too many, or the file cannot be used.
+        Refused: these would be too many, or a setting is missing or cannot be used.
     """
     if settings.auth == "tokens":
         if settings.tokens_file is None:
             raise Refused(settings.fault or "--auth tokens needs REFVIDEO_TOKENS_FILE.")
         return TokensFile(settings.tokens_file, environ, time.monotonic)
+    if settings.auth == "oauth":
+        if not (settings.oauth_issuer and settings.public_url):
+            raise Refused(settings.fault or "--auth oauth needs REFVIDEO_OAUTH_ISSUER and REFVIDEO_PUBLIC_URL.")
+        resource = f"{settings.public_url}/mcp"
+        audience = settings.oauth_audience or resource
+        return OAuth(settings.oauth_issuer, resource, audience, settings.oauth_scopes, time.monotonic)
     if not is_loopback(host):
         raise Refused(
             f"Whoever reaches {host} would be let in.",
-            "Add --auth tokens, or leave --host out: then programs on this machine are served.",
+            "Add --auth tokens or --auth oauth, or leave --host out: then programs on this machine are served.",
         )
     return None
 
@@ -143,14 +152,21 @@ def _own_names(host: str, public_url: str) -> list[str]:
     return [*names, _in_url(host)]
 
 
-def _endpoint(mcp: MCPServer[ServerState]) -> ASGIApp:
+def _endpoint(mcp: MCPServer[ServerState], identity: Identity | None) -> ASGIApp:
+    if isinstance(identity, OAuth):
+        metadata = identity.metadata
+
+        async def told(_: Request) -> Response:
+            return JSONResponse(metadata)
+
+        mcp.custom_route(METADATA_PATH, methods=["GET"])(told)
     app = mcp.streamable_http_app(
         stateless_http=True,
         max_request_body_size=BODY_BYTES,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # ours is stricter
     )
     for route in app.routes:
-        if isinstance(route, Route):
+        if isinstance(route, Route) and route.path == "/mcp":
             # A stateless server has nothing to say on a stream that a client opens by GET, only to wait for it.
             route.methods = {"POST"}
     return app
@@ -160,12 +176,12 @@ def _behind_the_gate(app: ASGIApp, addresses: Addresses, identity: Identity | No
     """The app, for requests that have come through all of this, from below upwards."""
     app = Bodies(app)
     if identity is not None:
-        app = Authenticated(Paced(app, time.monotonic), identity)
+        app = Authenticated(Paced(app, time.monotonic), identity, public=(METADATA_PATH,))
     app = CORSMiddleware(
         app,
         allow_origins=sorted(addresses.origins),
         allow_origin_regex=LOCAL_ORIGIN.pattern if addresses.local else None,
-        allow_methods=["POST"],
+        allow_methods=["GET", "POST"],
         allow_headers=["*"],
         expose_headers=["WWW-Authenticate"],
     )
