@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp import Client
+from mcp.client._transport import Transport
 from mcp.client.extension import advertise
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp.server.mcpserver import MCPServer
@@ -108,14 +109,25 @@ class ChatApp:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, browser: Browser, server: MCPServer[Any], *, width: int = 760, height: int = 1000
+        cls,
+        browser: Browser,
+        server: MCPServer[Any] | Transport | str,
+        *,
+        width: int = 760,
+        height: int = 1000,
+        is_phone: bool = False,
     ) -> AsyncIterator["ChatApp"]:
-        """A page of its own, and a client in memory that declares MCP Apps."""
+        """A page of its own, and a client that declares MCP Apps; of a server in memory, pipes or an address."""
         packages = node_modules()
         info = Implementation(name="a chat", version="1")
         async with (
             Client(server, extensions=[SHOWS_APPS], client_info=info) as client,
-            await browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=2) as context,
+            await browser.new_context(
+                viewport={"width": width, "height": height},
+                device_scale_factor=2,
+                has_touch=is_phone,
+                is_mobile=is_phone,
+            ) as context,
         ):
             page = await context.new_page()
             fetched: list[str] = []

@@ -99,6 +99,7 @@ def test_the_inspector_finds_the_player_of_the_tools_that_have_one(place: Client
         "get_task_result": PLAYER,
         "list_reference_videos": None,
         "read_video_piece": PLAYER,
+        "add_pictures": PLAYER,
     }
 
 

@@ -62,6 +62,7 @@ async def test_both_job_tools_name_a_page_that_the_server_has(tmp_path: Path, er
         "get_task_result": {"ui": {"resourceUri": listed.uri}},
         "list_reference_videos": None,
         "read_video_piece": {"ui": {"resourceUri": listed.uri, "visibility": ["app"]}},
+        "add_pictures": {"ui": {"resourceUri": listed.uri, "visibility": ["app"]}},
     }
     assert isinstance(content, TextResourceContents)
     assert (listed.mime_type, content.mime_type) == (APP_MIME_TYPE, APP_MIME_TYPE)
@@ -79,6 +80,20 @@ async def test_clients_without_apps_see_nothing_of_it(tmp_path: Path, era: str) 
     assert listed == {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in GOLDEN.glob("*.json")}
     assert [str(found.uri) for found in resources] == ["refvideo://cast"]
     assert "refvideo/job" not in (result.meta or {})
+
+
+@pytest.mark.parametrize("era", ["legacy", "auto"])
+@pytest.mark.parametrize("shows_apps", [True, False])
+async def test_only_agents_beside_a_player_are_told_to_leave_pasted_pictures_out(
+    tmp_path: Path, era: str, shows_apps: bool
+) -> None:
+    async with window(tmp_path, VirtualClock(), mode=era, shows_apps=shows_apps) as client:
+        tool = next(tool for tool in (await client.list_tools()).tools if tool.name == "generate_reference_video")
+        told = tool.input_schema["properties"]["subjects"]["items"]["properties"]["images"]["description"]
+        instructions = client.instructions or ""
+    assert ("One pasted into the chat has no path: leave images out." in told) == shows_apps
+    assert ("are given by the user here, once you leave images out." in instructions) == shows_apps
+    assert ("ask for" in told + instructions) != shows_apps
 
 
 async def test_the_page_refers_to_nothing_outside_itself(tmp_path: Path) -> None:

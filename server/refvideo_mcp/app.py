@@ -11,13 +11,13 @@ from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
 
 from refvideo_mcp import __version__
-from refvideo_mcp.cast import Cast
+from refvideo_mcp.cast import Cast, Guests
 from refvideo_mcp.files import Consent
 from refvideo_mcp.images import Bucket, Images
 from refvideo_mcp.jobs import Accounts, Caller, Clock, Limits, PendingPosts, Services
 from refvideo_mcp.ledger import Ledger
 from refvideo_mcp.network import Trust
-from refvideo_mcp.player import hide_from_others, player
+from refvideo_mcp.player import by_client, player
 from refvideo_mcp.prompts import build_prompts
 from refvideo_mcp.router import Router, Timeouts
 from refvideo_mcp.settings import Settings, is_loopback
@@ -106,6 +106,7 @@ async def running(
             clock=time,
             pending_posts=pending_posts or PendingPosts(),
             cast=Cast(data / "cast" if data else None, shows_path=not settings.http),
+            guests=Guests(data / "guests" if data else None, shows_path=not settings.http),
             hands_out_files=not settings.http,
             forgets=settings.sandbox,
             adopts=not settings.auth,
@@ -174,7 +175,7 @@ def build_server(
         version=__version__,
         tools=list(build_tools()),
         extensions=[Tasks(JobTasks()), player(_media_hosts(settings))],
-        middleware=[hear_of_cancelled, know_caller, hide_from_others],
+        middleware=[hear_of_cancelled, know_caller, by_client],
         cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_KEEP_MS)},  # private: a list may depend on the client
         log_level=settings.log_level.upper(),  # type: ignore[arg-type]  # read from a list of the same names
         lifespan=lifespan,

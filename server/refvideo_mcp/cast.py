@@ -28,10 +28,12 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["Cast", "CastError", "Member", "SavedPicture", "listed"]
+__all__ = ["Cast", "CastError", "Guests", "Member", "SavedPicture", "listed"]
 
 SUBJECT = "subject.json"
 MOST_MEMBERS = 100
+MOST_GUESTS = 20
+GUEST_SECONDS = 24 * 3600.0
 LONGEST_NAME, LONGEST_ABOUT = 100, 120
 _FILE = re.compile(rf"[0-9a-f]{{64}}\.({'|'.join(get_args(Kind))})")
 NOTHING = "Nothing was sent or bought."
@@ -65,6 +67,7 @@ class Member:
     voice_id: str | None = None
     saved_at: float = 0.0
     last_used_at: float = 0.0
+    is_guest: bool = False
 
     @property
     def digests(self) -> frozenset[str]:
@@ -293,9 +296,11 @@ class Cast:
             raise self._damaged(name, self._folder(account, name)) from None
 
     def _folders(self, account: str) -> list[Path]:
-        if self._root is None:
+        return [] if self._root is None else self._entries(self._around(account))
+
+    def _entries(self, around: Path | None) -> list[Path]:
+        if around is None:
             return []
-        around = self._around(account)
         try:
             return sorted(entry for entry in around.iterdir() if entry.is_dir())
         except FileNotFoundError:
@@ -313,8 +318,12 @@ class Cast:
 
     @contextmanager
     def _writing(self, account: str) -> Iterator[None]:
+        with self._locked(self._around(account)):
+            yield
+
+    @contextmanager
+    def _locked(self, around: Path) -> Iterator[None]:
         """One process at a time, or one would delete the pictures that another is about to name."""
-        around = self._around(account)
         try:
             for folder in (around.parent, around):  # with parents, only the last would be for its owner alone
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -347,6 +356,55 @@ class Cast:
 
     def _shown(self, path: Path) -> str:
         return f" ({clean(str(path), 200)})" if self._shows_path else ""
+
+
+class Guests(Cast):
+    """Members for a day: pictures that somebody gave in a chat, where they have no path.
+
+    `is_watched`: somebody sees to it that they are forgotten in time.
+    """
+
+    is_watched = False
+
+    def give(self, account: str, name: str, pictures: Sequence[Picture], now: float) -> None:
+        """Take the pictures in the place of earlier ones. An account with too many guests loses its oldest.
+
+        Raises:
+            InvalidCall: the name is too long.
+            CastError: they cannot be written.
+        """
+        self.forget(now)
+        for member in self.members(account)[MOST_GUESTS - 1 :]:
+            self.remove(account, member.name)
+        self.keep(account, name, pictures, replaces=True, now=now)
+
+    def here(self, account: str, name: str, now: float) -> tuple[Member, tuple[Picture | str, ...]] | None:
+        """A guest and its pictures.
+
+        Raises:
+            CastError: they cannot be read.
+        """
+        found = self.load(account, name)
+        if found is None or found[0].last_used_at <= now - GUEST_SECONDS:
+            return None
+        member, pictures = found
+        return replace(member, is_guest=True), pictures
+
+    def forget(self, now: float) -> bool:
+        """Delete those of all accounts whose day is over; whether there are others.
+
+        Raises:
+            CastError: they cannot be read or deleted.
+        """
+        are_left = False
+        for around in self._entries(self._root):
+            with self._locked(around):
+                for folder in self._entries(around):
+                    if _last_used(folder) > now - GUEST_SECONDS:
+                        are_left = True
+                    else:
+                        _delete(folder)
+        return are_left
 
 
 def listed(names: Sequence[str], most: int = 9) -> str:
@@ -431,6 +489,13 @@ def _read(folder: Path) -> Member:
         )
     except (TypeError, KeyError, RecursionError) as error:
         raise ValueError(str(error)) from None
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return _read(folder).last_used_at
+    except (FileNotFoundError, ValueError):  # a process was killed before it was a member, or it is damaged
+        return folder.stat().st_mtime
 
 
 def _picture(folder: Path, told: dict[str, Any]) -> SavedPicture | str:

@@ -3,6 +3,7 @@
 from refvideo_mcp.images.bucket import Bucket
 from refvideo_mcp.images.load import DATA_URI, Images, LoadedRequest
 from refvideo_mcp.images.picture import Kind, Picture
+from refvideo_mcp.images.uploads import Uploads
 from refvideo_mcp.images.url_check import WITHOUT_QUERY
 
-__all__ = ["DATA_URI", "WITHOUT_QUERY", "Bucket", "Images", "Kind", "LoadedRequest", "Picture"]
+__all__ = ["DATA_URI", "WITHOUT_QUERY", "Bucket", "Images", "Kind", "LoadedRequest", "Picture", "Uploads"]

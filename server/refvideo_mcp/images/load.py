@@ -156,6 +156,18 @@ class Images:
                 raise troubles[image]
         return {image: pictures[image] for image in found}
 
+    async def cleaned(self, files: Sequence[tuple[str, bytes]]) -> list[Picture]:
+        """The pictures in what came with these names, made ready like local files.
+
+        Raises:
+            Refused: one of them is no picture that can be sent.
+        """
+        names = [clean(name, 60) for name, _ in files]
+        return [
+            await self._in_thread(partial(prepare, content, name, name))
+            for name, (_, content) in zip(names, files, strict=True)
+        ]
+
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         # A file on a dead network share must not hold the caller beyond its deadline.
         return await anyio.to_thread.run_sync(work, limiter=self._threads, abandon_on_cancel=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from refvideo_mcp.errors import Advice, ReadRefused, Refused, UnknownTask, clean
 from refvideo_mcp.jobs.answers import bought, heard, not_the_account_s, unknown, unlisted, unreadable
-from refvideo_mcp.jobs.casting import OwnCast
+from refvideo_mcp.jobs.casting import OwnCast, watch_guests
 from refvideo_mcp.jobs.collector import Followers
 from refvideo_mcp.jobs.follow import Follower, JobStatus
 from refvideo_mcp.jobs.listing import Found
@@ -20,7 +20,7 @@ from refvideo_mcp.jobs.services import Background, Services
 from refvideo_mcp.jobs.submit import Submitter
 from refvideo_mcp.jobs.waiting_calls import Caller, WaitingCalls
 from refvideo_mcp.ledger import OPEN, Job, LedgerError
-from refvideo_mcp.schemas import JobState, ListCall
+from refvideo_mcp.schemas import ChosenPicture, JobState, ListCall
 from refvideo_mcp.videos import Chunk
 
 __all__ = ["Account"]
@@ -209,6 +209,23 @@ class Account:
         ids = [str(subject["id"]) for subject in (job.request or {}).get("subjects", [])][:MOST_PORTRAITS]
         found = await self._services.videos.previews.portraits(job.id, len(ids))
         return {id: portrait for id, portrait in zip(ids, found, strict=True) if portrait}
+
+    async def add_pictures(
+        self, subject: str, upload: str, files: Sequence[ChosenPicture], offset: int, data: str
+    ) -> bool:
+        """Take a piece of a subject's pictures from the player; whether they are all here now.
+
+        Raises:
+            Refused: it does not fit, is no picture that can be sent, or cannot be kept.
+        """
+        now = self._clock.steady()
+        contents = self._services.uploads.add(self.name, upload, files, offset, data, now)
+        if contents is None:
+            return False
+        named = [(file.name, content) for file, content in zip(files, contents, strict=True)]
+        await self.cast.give(subject, await self._services.images.cleaned(named))
+        self._background.start_soon(watch_guests, self._services)
+        return True
 
     async def newest(self, limit: int, states: Sequence[JobState] = ()) -> list[Job]:
         """The account's jobs, newest first."""

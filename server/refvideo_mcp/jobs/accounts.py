@@ -8,6 +8,7 @@ import anyio
 
 from refvideo_mcp.errors import Advice, Refused
 from refvideo_mcp.jobs.account import Account
+from refvideo_mcp.jobs.casting import watch_guests
 from refvideo_mcp.jobs.rules import Limits
 from refvideo_mcp.jobs.services import Background, Services
 from refvideo_mcp.ledger import LedgerError
@@ -61,6 +62,7 @@ class Accounts:
     ) -> AsyncIterator["Accounts"]:
         """For as long as calls are served. Without `router_with` all accounts use the server's router."""
         async with services.running() as background:
+            background.start_soon(watch_guests, services)
             accounts = cls(services, background, limits, key_of, router_with or (lambda key: services.router))
             try:
                 yield accounts

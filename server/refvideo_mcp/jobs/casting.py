@@ -1,19 +1,24 @@
 """What the cast has to do with a call: pictures that it lends, and pictures that it is to keep."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from refvideo_mcp.cast import Cast, CastError, Member, SavedPicture, listed
-from refvideo_mcp.errors import InvalidCall
+from refvideo_mcp.cast import Cast, CastError, Guests, Member, SavedPicture, listed
+from refvideo_mcp.errors import InvalidCall, clean
 from refvideo_mcp.images import LoadedRequest, Picture
 from refvideo_mcp.jobs.recipe import CAST
 from refvideo_mcp.jobs.services import Services
 from refvideo_mcp.schemas import GenerateCall, ReferenceVideoRequest, Subject
 from refvideo_mcp.videos import portrait
 
-__all__ = ["Keep", "Member", "NotInCast", "Order", "OwnCast", "ToKeep"]
+__all__ = ["Keep", "Member", "NotInCast", "Order", "OwnCast", "ToKeep", "watch_guests"]
+
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 3600.0
 
 
 class NotInCast(InvalidCall):
@@ -49,13 +54,15 @@ class ToKeep:
 class Order:
     """A call whose subjects all have their pictures.
 
-    `lent` are those that the cast has as files, by what stands for them in the request; `members` are whose they are.
+    `lent` are those that the cast has as files, by what stands for them in the request; `members` are whose they are;
+    `guests` are those whose pictures were given in the chat.
     """
 
     request: ReferenceVideoRequest
     lent: Mapping[str, Picture] = field(default_factory=dict)
     members: tuple[str, ...] = ()
     keep: tuple[Keep, ...] = ()
+    guests: tuple[str, ...] = ()
 
     @property
     def sources(self) -> dict[str, str]:
@@ -93,6 +100,7 @@ class OwnCast:
     def __init__(self, services: Services, account: str):
         self._services = services
         self._cast: Cast = services.cast
+        self._guests: Guests = services.guests
         self._account = account
 
     async def members(self) -> list[Member]:
@@ -129,16 +137,32 @@ class OwnCast:
                 if member.voice_id and called.voice_id is None and call.audio:
                     given["voice_id"] = member.voice_id
             subjects.append(Subject.model_construct(**given))
+        borrowed = [name for name in wanted if any(isinstance(picture, Picture) for picture in found[name][1])]
         return Order(
             call.request(subjects),
             lent,
-            tuple(name for name in wanted if any(isinstance(picture, Picture) for picture in found[name][1])),
+            tuple(name for name in borrowed if not found[name][0].is_guest),
             tuple(
                 Keep(place, called.id, called.about or "", called.remember == "replace")
                 for place, called in enumerate(call.subjects)
                 if called.remember
             ),
+            tuple(name for name in borrowed if found[name][0].is_guest),
         )
+
+    @property
+    def takes_guests(self) -> bool:
+        """Whether pictures can be given in a chat."""
+        return self._guests.has_place
+
+    async def give(self, name: str, pictures: Sequence[Picture]) -> None:
+        """Take pictures that somebody gave in the chat: for a day, a subject of this name without any has these.
+
+        Raises:
+            InvalidCall: they would not be: the cast has another one of that name by now.
+            CastError: they cannot be written.
+        """
+        await self._services.on_disk(self._give, name, pictures)
 
     async def new_names(self, order: Order) -> list[str]:
         """The names that the order wants to have kept and nobody has.
@@ -186,8 +210,16 @@ class OwnCast:
         """
         await self._services.on_disk(self._cast.used, self._account, name, self._services.clock.now())
 
+    def _give(self, name: str, pictures: Sequence[Picture]) -> None:
+        if self._cast.get(self._account, name) is not None:
+            raise InvalidCall(f"The cast has @{clean(name, 40)} by now.", "These pictures are not needed.")
+        self._guests.give(self._account, name, pictures, self._services.clock.now())
+
     def _lent(self, call: GenerateCall, wanted: Sequence[str]) -> dict[str, tuple[Member, tuple[Picture | str, ...]]]:
-        found = {name: self._cast.load(self._account, name) for name in wanted}
+        now = self._services.clock.now()
+        found = {
+            name: self._cast.load(self._account, name) or self._guests.here(self._account, name, now) for name in wanted
+        }
         missing = [name for name, member in found.items() if member is None]
         if missing:
             raise self._not_in_cast(call, missing)
@@ -222,6 +254,21 @@ class OwnCast:
                 self._cast.check(self._account, keep.name, (), replaces=keep.replaces)
                 new.append(keep.name)
         return new
+
+
+async def watch_guests(services: Services) -> None:
+    """Forget pictures that were given in a chat when their day is over, until none are left."""
+    guests = services.guests
+    if guests.is_watched or not guests.has_place:
+        return
+    guests.is_watched = True
+    try:
+        while await services.on_disk(guests.forget, services.clock.now()):
+            await services.clock.sleep(WATCH_SECONDS)
+    except CastError as error:
+        log.warning("%s", error.happened)
+    finally:
+        guests.is_watched = False
 
 
 def _portrait(member: Member) -> bytes | None:

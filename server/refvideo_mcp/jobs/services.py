@@ -13,9 +13,9 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from refvideo_mcp.cast import Cast
+from refvideo_mcp.cast import Cast, Guests
 from refvideo_mcp.files import Consent
-from refvideo_mcp.images import Images
+from refvideo_mcp.images import Images, Uploads
 from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
 from refvideo_mcp.videos import Videos
@@ -141,10 +141,12 @@ class Services:
     clock: Clock
     pending_posts: PendingPosts
     cast: Cast = field(default_factory=lambda: Cast(None))
+    guests: Guests = field(default_factory=lambda: Guests(None))
     hands_out_files: bool = True
     forgets: bool = False
     adopts: bool = True
     news_read: dict[str, float] = field(default_factory=dict)
+    uploads: Uploads = field(default_factory=Uploads)
     requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
     downloads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_DOWNLOADS))
     _ledger_readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LEDGER_THREADS))

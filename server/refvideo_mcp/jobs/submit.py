@@ -57,7 +57,8 @@ Done = TypeVar("Done")
 class Submission:
     """What became of a call: the job, whether an earlier call had started it, and the allowance that is left.
 
-    `sent` are the local files whose contents went where `Submitter.pictures_go_to` says, `members` those of the cast.
+    `sent` are the local files whose contents went where `Submitter.pictures_go_to` says, `members` those of the cast,
+    `guests` those who were given in the chat.
     `kept` says what has been kept for later, and what could not be; "" where nothing was asked for, or not yet done.
     """
 
@@ -67,6 +68,7 @@ class Submission:
     allowance: str
     sent: tuple[Path, ...]
     members: tuple[str, ...] = ()
+    guests: tuple[str, ...] = ()
     kept: str = ""
 
 
@@ -165,8 +167,9 @@ class Submitter:
                     await keeping.over.wait()
             left = seconds_left(used, self._limits)
             sent, members = ((), ()) if joined else (prepared.loaded.sent, order.members)
+            guests = () if joined else order.guests
             allowance = in_words(left, self._limits)
-            yield Submission(answer, joined, left, allowance, sent, members, self._kept_in_words(keeping))
+            yield Submission(answer, joined, left, allowance, sent, members, guests, self._kept_in_words(keeping))
             in_time = self._clock.steady() - caller.begun <= DELIVERED_SECONDS
             is_told = bool(answer.task_id and in_time) or (joined and draft.key_given)
             if is_told:

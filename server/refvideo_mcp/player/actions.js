@@ -1,7 +1,7 @@
 "use strict";
 
 /* What the buttons do. None of them calls a tool that costs money. */
-(() => {
+const actions = (() => {
   const { job } = player;
 
   /** A link that lives, if there is one. */
@@ -50,15 +50,18 @@
     await write(`Is the video ready? Please look at job ${player.handle()}.`, "Your question is in the chat.");
   }
 
+  /** Say it in the chat, as the person who looks at the page; where the app does not let it, they are asked to. */
   async function write(text, done) {
     const content = [{ type: "text", text }];
     if (host.can.message) {
       const { isError } = await host.request("ui/message", { role: "user", content }, 300);
-      view.say(isError ? "The app did not take the message." : done);
-    } else if (host.can.updateModelContext) {
+      if (!isError) return view.say(done);
+    }
+    if (host.can.updateModelContext) {
       await host.request("ui/update-model-context", { content });
-      view.say("Noted. Say so in the chat.");
-    } else if (await view.copy(text)) view.say("Copied. Paste it into the chat.");
+      return view.say("Noted. Say so in the chat.");
+    }
+    return view.say((await view.copy(text)) ? "Copied. Paste it into the chat." : "The app takes no message from here.");
   }
 
   function check() {
@@ -77,6 +80,6 @@
       }
     });
   }
-})();
 
-host.meet().then(player.show, () => view.say("This page works inside a chat app that shows MCP Apps."));
+  return { write };
+})();

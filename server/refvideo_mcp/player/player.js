@@ -37,6 +37,13 @@ const player = (() => {
     show();
   }
 
+  /** There are subjects without pictures: here they can be given. */
+  function lack(ids, goesTo) {
+    pictures.ask(ids, goesTo);
+    job.phase = "pictures";
+    show();
+  }
+
   /** What an answer says of a job; nothing where it is an error and the job has no end to show. */
   function told(result) {
     const answer = result.structuredContent;
@@ -89,7 +96,9 @@ const player = (() => {
   function take(result, isNews) {
     const was = job.state;
     if (!learn(result)) {
-      if (was !== "succeeded") trouble(heading(result), media.told(result));
+      const { missing, goesTo } = result._meta?.["refvideo/job"] ?? {};
+      if (missing?.length && host.can.serverTools) lack(missing, goesTo);
+      else if (was !== "succeeded") trouble(heading(result), media.told(result));
       return;
     }
     const words = result._meta?.["refvideo/job"]?.told ?? "";
@@ -166,7 +175,8 @@ const player = (() => {
     }
     if (job.phase === "loading") Object.assign(job, { phase: "elsewhere", happened: "The video is ready", note: why });
     show();
-    if (!job.savedTo) refresh().then(show, () => {}); // it may have been seen before it was saved
+    // It may have been seen before it was saved, or before its subjects' pictures were small.
+    if (!job.savedTo || !job.subjects) refresh().then(show, () => {});
   }
 
   function play(shown, at, isPlaying) {

@@ -5,16 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcp.server.apps import Apps, ResourceCsp, ResourcePermissions, client_supports_apps
+from mcp.server.apps import EXTENSION_ID, Apps, ResourceCsp, ResourcePermissions, client_supports_apps
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-from refvideo_mcp.tools import PLAYER
+from refvideo_mcp.tools import PLAYER, with_field
 
-__all__ = ["for_apps_only", "hide_from_others", "player"]
+__all__ = ["by_client", "for_apps_only", "player"]
 
 _HERE = Path(__file__).parent
 _STYLE = re.compile(r'<link rel="stylesheet" href="([a-z]+\.css)">')
 _SCRIPT = re.compile(r'<script src="([a-z]+\.js)"></script>')
+_TELLING = {"initialize", "server/discover", "tools/list"}
 
 
 def player(media_hosts: Sequence[str] = ()) -> Apps:
@@ -43,13 +44,25 @@ def for_apps_only(entry: Mapping[str, Any]) -> bool:
     return ui.get("visibility") == ["app"] or str(entry.get("uri", "")).startswith("ui:")
 
 
-async def hide_from_others(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Middleware that keeps the lists of all other clients as short as if there were no app."""
+async def by_client(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware: clients without apps are told as little as if there were none; agents of the others, of its field."""
     result = await call_next(ctx)
+    if not isinstance(result, dict):
+        return result
+    if client_supports_apps(ctx) or _will_support_apps(ctx):
+        return with_field(result) if ctx.method in _TELLING else result
     listed = {"tools/list": "tools", "resources/list": "resources"}.get(ctx.method)
-    if listed and isinstance(result, dict) and not client_supports_apps(ctx):
+    if listed:
         return {**result, listed: [entry for entry in result[listed] if not for_apps_only(entry)]}
     return result
+
+
+def _will_support_apps(ctx: ServerRequestContext[Any, Any]) -> bool:
+    """Whether it is the handshake of such a client, and what it says there is still known in later requests."""
+    if ctx.method != "initialize" or not ctx.session.can_send_request:
+        return False
+    capabilities = (ctx.params or {}).get("capabilities") or {}
+    return EXTENSION_ID in (capabilities.get("extensions") or {})
 
 
 def _page() -> str:

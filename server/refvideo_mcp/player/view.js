@@ -93,6 +93,7 @@ const view = (() => {
   function news(job) {
     if (job.phase === "playing") return "The video is ready.";
     if (job.phase === "elsewhere" || job.phase === "trouble") return `${job.happened}. ${job.note ?? ""}`;
+    if (job.phase === "pictures") return `${$("lacking").textContent}. They can be given here.`;
     if (job.phase !== "working") return "";
     const quarters = Math.floor((job.percent ?? 0) / 25); // every percent would be a nuisance
     return `${name(job)}${quarters ? `, ${25 * quarters} percent` : ""}`;
@@ -125,6 +126,23 @@ const view = (() => {
     },
     tick,
     say,
+    /** The words of a list: "a, b and c". */
+    listed: (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and "),
+    putPictures(heading, goesTo, fields) {
+      $("lacking").textContent = heading;
+      $("fields").replaceChildren(...fields);
+      $("goes-to").textContent = goesTo;
+    },
+    /** Whether pictures can be chosen and removed, and whether they can be sent. */
+    allowPictures(isAllowed, isComplete) {
+      $("fields").disabled = !isAllowed;
+      $("send").disabled = !isComplete;
+    },
+    takesPictures: () => !$("fields").disabled,
+    putPicturesHere(text) {
+      $("lacking").textContent = text;
+      $("pictures").classList.add("here");
+    },
     /** Show the element that plays instead of the one before. */
     put: (element) => $("media").replaceChildren(element),
     onClick: (id, act) => $(id).addEventListener("click", act),

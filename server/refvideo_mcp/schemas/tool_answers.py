@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from refvideo_mcp.schemas.router_answers import JobState
 
-__all__ = ["JobAnswer", "JobList", "JobSummary", "VideoAnswer", "VideoPiece"]
+__all__ = ["AddedPictures", "JobAnswer", "JobList", "JobSummary", "VideoAnswer", "VideoPiece"]
 
 
 # Its fields are told where it is used.
@@ -76,3 +76,9 @@ class VideoPiece(BaseModel):
     data: str = Field(description="Base64.")
     size: int = Field(description="Bytes of the whole file.")
     type: str = Field(description="Its media type.")
+
+
+class AddedPictures(BaseModel):
+    """What became of a piece of a subject's pictures."""
+
+    kept: bool = Field(description="It was the last one: they are the subject's now.")

@@ -10,7 +10,16 @@ from refvideo_mcp.schemas import coercion
 from refvideo_mcp.schemas.request import NamedSubject, ReferenceVideoRequest, Request, SpecModel, Subject, Text
 from refvideo_mcp.schemas.router_answers import JobState
 
-__all__ = ["CalledSubject", "GenerateCall", "ListCall", "PieceCall", "ResultCall", "is_handle"]
+__all__ = [
+    "AddPicturesCall",
+    "CalledSubject",
+    "ChosenPicture",
+    "GenerateCall",
+    "ListCall",
+    "PieceCall",
+    "ResultCall",
+    "is_handle",
+]
 
 
 def _key(value: str) -> str:
@@ -104,6 +113,19 @@ class ListCall(SpecModel):
     limit: Annotated[int, coercion.at_most(50), BeforeValidator(coercion.number)] = Field(
         10, ge=1, le=50, description="How many."
     )
+
+
+class ChosenPicture(SpecModel):
+    name: str = Field(description="Of its file.")
+    size: int = Field(ge=1, description="In bytes.")
+
+
+class AddPicturesCall(SpecModel):
+    upload: Annotated[str, AfterValidator(_handle)] = Field(description="The page's own name for these pictures.")
+    subject: Annotated[Text, BeforeValidator(coercion.bare_id)] = Field(description="Its id in the prompt.")
+    pictures: list[ChosenPicture] = Field(min_length=1, max_length=3, description="All of them.")
+    offset: int = Field(0, ge=0, le=2**31, description="Of the piece's first byte, in all of them.")
+    data: str = Field(max_length=2**19, description="The piece, in base64.")
 
 
 class PieceCall(SpecModel):

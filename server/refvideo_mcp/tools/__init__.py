@@ -1,7 +1,8 @@
 """The MCP tools."""
 
-from refvideo_mcp.tools.apps import read_video_piece
+from refvideo_mcp.tools.apps import add_pictures, read_video_piece
 from refvideo_mcp.tools.cast import CastResource, complete_names, know_caller
+from refvideo_mcp.tools.field import with_field
 from refvideo_mcp.tools.spec_tool import SpecTool
 from refvideo_mcp.tools.state import ACCOUNT, HUNG_UP, PLAYER, ServerState, hear_of_cancelled, state_in
 from refvideo_mcp.tools.tools import answer_about, generate_reference_video, get_task_result, list_reference_videos
@@ -19,6 +20,7 @@ __all__ = [
     "hear_of_cancelled",
     "know_caller",
     "state_in",
+    "with_field",
 ]
 
 INSTRUCTIONS = (
@@ -32,5 +34,5 @@ INSTRUCTIONS = (
 
 
 def build_tools() -> list[SpecTool]:
-    declared = (generate_reference_video, get_task_result, list_reference_videos, read_video_piece)
+    declared = (generate_reference_video, get_task_result, list_reference_videos, read_video_piece, add_pictures)
     return [build() for build in declared]

@@ -9,11 +9,11 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from refvideo_mcp.errors import clean
 from refvideo_mcp.jobs import failure, is_lost, loss
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.schemas import PieceCall, VideoPiece
+from refvideo_mcp.schemas import AddedPictures, AddPicturesCall, PieceCall, VideoPiece
 from refvideo_mcp.tools.spec_tool import spec_tool
 from refvideo_mcp.tools.state import JOB_FACTS, PLAYER, Ctx, state_of
 
-__all__ = ["is_asked_by_player", "read_video_piece", "with_facts"]
+__all__ = ["add_pictures", "is_asked_by_player", "read_video_piece", "with_facts"]
 
 PLAYER_MARK = "refvideo/player"
 
@@ -68,4 +68,20 @@ async def read_video_piece(call: PieceCall, ctx: Ctx) -> Annotated[CallToolResul
     return CallToolResult(
         content=[TextContent(type="text", text=f"Bytes {call.offset}-{end} of {piece.size}.")],
         structured_content=answer.model_dump(mode="json"),
+    )
+
+
+@spec_tool(
+    "Add pictures",
+    "For the player: a piece of the pictures that somebody gives for a subject. Starts no job.",
+    ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False),
+    ui={"resourceUri": PLAYER, "visibility": ["app"]},
+)
+async def add_pictures(call: AddPicturesCall, ctx: Ctx) -> Annotated[CallToolResult, AddedPictures]:
+    account = state_of(ctx).account
+    kept = await account.add_pictures(call.subject, call.upload, call.pictures, call.offset, call.data)
+    text = f"The pictures of @{clean(call.subject, 40)} are here." if kept else "More is to come."
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)],
+        structured_content=AddedPictures(kept=kept).model_dump(mode="json"),
     )

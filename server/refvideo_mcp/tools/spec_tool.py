@@ -16,10 +16,11 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import ConfigDict
 
 from refvideo_mcp.errors import Refused, RefvideoError, clean
-from refvideo_mcp.jobs import Caller, answer_of
+from refvideo_mcp.jobs import Caller, NotInCast, answer_of
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.schemas import SpecModel, portable_schema, read_arguments
 from refvideo_mcp.tools.answers import in_words, without_paths
+from refvideo_mcp.tools.field import FIELD, with_field
 from refvideo_mcp.tools.state import JOB_FACTS, Ctx, caller_of, state_of
 
 __all__ = ["SpecTool", "caller", "last_question", "spec_tool"]
@@ -139,7 +140,15 @@ def _spoken(error: RefvideoError, ctx: Ctx) -> CallToolResult:
         job = error.job if state.shows_paths else without_paths(error.job)
         structure = answer_of(job, text).model_dump(mode="json", exclude_none=True)
         text = f"{text} {in_words(job)}".strip()
-    result = CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structure, is_error=True)
-    if client_supports_apps(ctx):
-        result.meta = {JOB_FACTS: {"told": error.for_person, "isRefused": isinstance(error, Refused)}}
-    return result
+    facts: dict[str, Any] = {"told": error.for_person, "isRefused": isinstance(error, Refused)}
+    if not client_supports_apps(ctx):
+        facts = {}
+    elif isinstance(error, NotInCast) and state.account.cast.takes_guests:
+        facts |= {"missing": list(error.ids), "goesTo": state.account.submitter.pictures_go_to}
+        text = f"{with_field(text)} {FIELD}"
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)],
+        structured_content=structure,
+        is_error=True,
+        _meta={JOB_FACTS: facts} if facts else None,
+    )

@@ -67,6 +67,7 @@ async def generate_reference_video(
     )
     async with submitted as done:
         sent = [*(clean(path.name, 60) for path in done.sent), *(f"{clean(name, 40)} (cast)" for name in done.members)]
+        sent += [f"{clean(name, 40)} (chat)" for name in done.guests]
         around = Around(done.joined, sent, account.submitter.pictures_go_to, done.allowance, kept=done.kept)
         return await _answer(ctx, state, done.job, around)
 
