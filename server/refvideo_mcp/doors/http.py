@@ -17,8 +17,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from sse_starlette.sse import AppStatus
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -27,7 +26,7 @@ from refvideo_mcp.app import build_server
 from refvideo_mcp.doors.addresses import LOCAL_ORIGIN, Addresses, KnownAddresses
 from refvideo_mcp.doors.bounds import BODY_BYTES, Bodies, Paced, raise_file_limit
 from refvideo_mcp.doors.identity import Authenticated, Identity
-from refvideo_mcp.doors.oauth import METADATA_PATH, OAuth
+from refvideo_mcp.doors.oauth import OAuth
 from refvideo_mcp.doors.shutdown import PATIENCE_SECONDS, Shutdown
 from refvideo_mcp.doors.tokens import TokensFile
 from refvideo_mcp.errors import Refused
@@ -87,7 +86,7 @@ def serve(
                 key_of=tokens.key_of if tokens else None,
                 on_start=states.append,
             )
-            app = _Health(_behind_the_gate(_endpoint(mcp, identity), addresses, identity), states)
+            app = _Health(_behind_the_gate(_endpoint(mcp), addresses, identity), states)
         if identity is not None:
             import_all()  # nothing is to be found missing when all files are in use
         _Protocol.most = max(16, min(MOST_CONNECTIONS, raise_file_limit() - OTHER_FILES))
@@ -152,21 +151,14 @@ def _own_names(host: str, public_url: str) -> list[str]:
     return [*names, _in_url(host)]
 
 
-def _endpoint(mcp: MCPServer[ServerState], identity: Identity | None) -> ASGIApp:
-    if isinstance(identity, OAuth):
-        metadata = identity.metadata
-
-        async def told(_: Request) -> Response:
-            return JSONResponse(metadata)
-
-        mcp.custom_route(METADATA_PATH, methods=["GET"])(told)
+def _endpoint(mcp: MCPServer[ServerState]) -> ASGIApp:
     app = mcp.streamable_http_app(
         stateless_http=True,
         max_request_body_size=BODY_BYTES,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # ours is stricter
     )
     for route in app.routes:
-        if isinstance(route, Route) and route.path == "/mcp":
+        if isinstance(route, Route):
             # A stateless server has nothing to say on a stream that a client opens by GET, only to wait for it.
             route.methods = {"POST"}
     return app
@@ -176,7 +168,7 @@ def _behind_the_gate(app: ASGIApp, addresses: Addresses, identity: Identity | No
     """The app, for requests that have come through all of this, from below upwards."""
     app = Bodies(app)
     if identity is not None:
-        app = Authenticated(Paced(app, time.monotonic), identity, public=(METADATA_PATH,))
+        app = Authenticated(Paced(app, time.monotonic), identity)
     app = CORSMiddleware(
         app,
         allow_origins=sorted(addresses.origins),

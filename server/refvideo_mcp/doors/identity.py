@@ -1,13 +1,14 @@
 """Who calls: the account behind a request's bearer token, found before anything of its body is read."""
 
 import re
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from refvideo_mcp.tools import ACCOUNT
@@ -28,9 +29,13 @@ class Denied(Exception):
 
 
 class Identity(Protocol):
-    """Whose tokens are whose. `challenge` is what a client is told of where to get one, as in WWW-Authenticate."""
+    """Whose tokens are whose. `challenge` is what a client is told of where to get one, as in WWW-Authenticate.
+
+    `documents` say more of it to whoever asks: JSON, by path.
+    """
 
     challenge: str
+    documents: Mapping[str, Mapping[str, Any]]
 
     async def account_of(self, token: str) -> str:
         """The account that a token stands for.
@@ -41,17 +46,20 @@ class Identity(Protocol):
 
 
 class Authenticated:
-    """The app for those whose account is known, except what is at the paths that are `public`."""
+    """The app for those whose account is known."""
 
-    def __init__(self, app: ASGIApp, identity: Identity, public: tuple[str, ...] = ()):
+    def __init__(self, app: ASGIApp, identity: Identity):
         self._app = app
         self._inside = AuthContextMiddleware(app)  # what the SDK seals for one caller is nobody else's
         self._identity = identity
-        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._public:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        document = self._identity.documents.get(scope["path"])
+        if document is not None and scope["method"] == "GET":
+            await JSONResponse(document)(scope, receive, send)
             return
         try:
             account = await self._identity.account_of(_token(Headers(scope=scope)))

@@ -17,7 +17,7 @@ from refvideo_mcp.doors.identity import Denied
 from refvideo_mcp.errors import clean
 from refvideo_mcp.network import DIRECT, Trust
 
-__all__ = ["METADATA_PATH", "OAuth"]
+__all__ = ["OAuth"]
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +42,9 @@ class OAuth:
         self._audience = audience
         self._scopes = scopes
         self._keys = _Keys(issuer, steady)
-        self.metadata: dict[str, Any] = {
-            "resource": resource,
-            "authorization_servers": [issuer],
-            "bearer_methods_supported": ["header"],
-            **({"scopes_supported": list(scopes)} if scopes else {}),
+        metadata = {"resource": resource, "authorization_servers": [issuer], "bearer_methods_supported": ["header"]}
+        self.documents: Mapping[str, Mapping[str, Any]] = {
+            METADATA_PATH: metadata | ({"scopes_supported": list(scopes)} if scopes else {})
         }
         at = resource.removesuffix("/mcp") + METADATA_PATH
         self.challenge = f'resource_metadata="{at}"' + (f', scope="{" ".join(scopes)}"' if scopes else "")

@@ -13,6 +13,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from refvideo_mcp.doors.identity import Denied
 from refvideo_mcp.errors import Refused, clean
@@ -52,6 +54,7 @@ class TokensFile:
     """
 
     challenge = ""
+    documents: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def __init__(self, path: Path, environ: Mapping[str, str], steady: Callable[[], float]):
         self._path = path
