@@ -45,6 +45,8 @@ def complete(job: Job) -> Job:
         job,
         state="succeeded",
         task_id="task-1",
+        redirected=True,
+        last_frame="/cache/preview-1.png",
         sources={"ab" * 32: "/pictures/katze 🐈.png"},
         changed_at=NOW + 60.25,
         last_asked_at=NOW + 59.0,

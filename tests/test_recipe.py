@@ -1,7 +1,9 @@
 """What a video was made of is remembered, and comes back as the call that makes it again."""
 
 import json
+from base64 import b64decode
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from mcp_types import CallToolResult
 from PIL import Image
 
 from fake_router import FakeRouter, Reply, jobs, process, refused, result, said, submit, told
-from pictures import data_uri
+from pictures import BLUE, RED, colours, data_uri, film
+from refvideo_mcp.jobs import Clock
 from refvideo_mcp.ledger import Ledger
 from virtual_time import VirtualClock
 
@@ -251,3 +254,41 @@ async def test_a_row_of_an_earlier_version_reads_as_far_as_it_knows(router: Fake
     images = [subject["images"] for subject in recipe(answer)["subjects"]]
     assert images == [["a picture of an older job"], [f"{URL}?…"]]
     assert "Its pictures of @1, @2 were not kept: ask the user for them." in said(answer)
+
+
+async def test_the_next_clip_goes_on_from_the_last_frame_without_a_question(
+    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the frame is in a hidden folder of a user who works elsewhere."""
+    for name in ("home", "temporary", "work"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path / "work")
+    film(tmp_path / "clip.mp4", colours(RED, RED, BLUE))
+    router = FakeRouter(Clock(), takes=0)  # real time, because the frame is kept by another process
+    router.file = await anyio.Path(tmp_path / "clip.mp4").read_bytes()
+    cache = tmp_path / "home" / ".cache" / "refvideo-mcp"
+    places: dict[str, Any] = {"output_dir": tmp_path / "videos", "cache_dir": cache}
+    async with process(router, ledger, **places) as client:
+        await submit(client, "@1 walks to the door")
+        done = await result(client)
+        frame = told(done)["last_frame"]
+        listed = await jobs(client, query="door")
+        again = await submit(client, "@1 opens the door", subjects=[{"images": [frame]}])
+        made_of = recipe(await jobs(client, task_id=told(again)["task_id"]))
+        await anyio.Path(frame).unlink()
+        without = [await result(client), await jobs(client, query="walks")]
+    async with process(router, ledger, http=True, **places) as client:
+        over_http = await result(client)
+    assert f"(Last frame: {frame})" in said(done)
+    assert f"To go on from its last frame give {frame} as a picture." in told(listed)["next_step"]
+    assert told(again)["state"] == "queued"
+    (picture,) = router.posts[1]["subjects"][0]["images"]
+    sent = Image.open(BytesIO(b64decode(picture.partition(",")[2])))
+    assert (sent.format, sent.size) == ("PNG", (320, 180))
+    seen = sent.convert("RGB").getpixel((100, 100))
+    assert isinstance(seen, tuple)
+    assert all(abs(one - other) < 12 for one, other in zip(seen, BLUE, strict=True))
+    assert made_of["subjects"] == [{"id": "1", "images": [frame]}]
+    assert not any(frame in answer.model_dump_json() for answer in [*without, over_http])

@@ -80,7 +80,7 @@ async def running(
             folder = stack.enter_context(TemporaryDirectory(prefix="refvideo-", ignore_cleanup_errors=True))
             database = Path(folder) / "ledger.db"
             state, cache, data = None, Path(folder) / "cache", Path(folder) / "data"
-        consent, is_local = consent_of(settings, state), _is_local(base_url)
+        consent, is_local = consent_of(settings, state, cache), _is_local(base_url)
         bucket = Bucket(settings.media_store, any_host=is_local) if settings.media_store else None
         images = Images(consent, router_is_local=is_local, bucket=bucket)
         trust = Trust()
@@ -128,9 +128,15 @@ async def running(
             )
 
 
-def consent_of(settings: Settings, state: Path | None) -> Consent:
-    """Which folders the settings name and the user has allowed."""
-    return Consent(folders=settings.image_dirs, output=settings.output_dir, state=state, local=not settings.http)
+def consent_of(settings: Settings, state: Path | None, cache: Path | None = None) -> Consent:
+    """Which folders the settings name and the user has allowed; `cache` has the frames to go on from."""
+    return Consent(
+        folders=settings.image_dirs,
+        output=settings.output_dir,
+        frames=cache if settings.preview else None,
+        state=state,
+        local=not settings.http,
+    )
 
 
 def _is_local(base_url: str) -> bool:

@@ -44,7 +44,7 @@ def print_job(job: Job, console: Console, *, as_json: bool, sign: str, notes: bo
     `notes`: the warnings were not told before.
     """
     if job.preview and not Path(job.preview).is_file():
-        job = replace(job, preview=None)  # the cache was cleared, or was a sandbox's own
+        job = replace(job, preview=None, last_frame=None)  # the cache was cleared, or was a sandbox's own
     outcome = _outcome(job)
     if as_json:
         print_json(answer_of(job, sign + outcome.next_step))

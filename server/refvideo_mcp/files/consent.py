@@ -92,7 +92,8 @@ class Folders:
 class Consent:
     """Asks nobody itself: it tells which folders have to be asked about, and remembers the answers.
 
-    `folders` are those that the settings name for pictures, `output` is the one for videos. Answers are remembered in
+    `folders` are those that the settings name for pictures, `output` is the one for videos, and in `frames` are frames
+    of videos that were made here. Answers are remembered in
     files in `state`; None = by this process. `local` is False over HTTP, where paths would be the server's.
     """
 
@@ -101,12 +102,15 @@ class Consent:
         *,
         folders: Sequence[Path] = (),
         output: Path | None = None,
+        frames: Path | None = None,
         state: Path | None = None,
         local: bool = True,
     ):
         saved = [output] if output else []
         self.local = local
-        self.reading = Folders([*folders, *saved], state and state / "picture-folders.json", usual=True)
+        self.reading = Folders(
+            [*folders, *saved, *([frames] if frames else [])], state and state / "picture-folders.json", usual=True
+        )
         self.writing = Folders(saved, state and state / "save-folders.json")
         self._output = output
         self._threads = anyio.CapacityLimiter(4)

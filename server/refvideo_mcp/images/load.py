@@ -36,9 +36,8 @@ Result = TypeVar("Result")
 class LoadedRequest:
     """A request whose pictures are ready to be sent: `pictures` by what stands for them in it, all but links.
 
-    `sent` are the local files whose contents will leave. `sources` says where each of `pictures` came from.
-    `sent` are the local files whose contents will leave. `whole` are the pictures that had to be made smaller, as they
-    were, where some are to be kept.
+    `sent` are the local files whose contents will leave. `sources` says where each of `pictures` came from. `whole` are
+    the pictures that had to be made smaller, as they were, where some are to be kept.
     """
 
     request: ReferenceVideoRequest
@@ -104,7 +103,8 @@ class Images:
         fitted = await self._in_thread(partial(_fitted, request, pictures, self.bucket is None))
         warnings = dict.fromkeys(warning for picture in fitted.values() for warning in picture.warnings)
         sent = dict.fromkeys(place.path for place in found.values() if isinstance(place, LocalFile))
-        sources = {image: _source(place) for image, place in found.items()}
+        sources = {image: image for image in ready if image in pictures}
+        sources |= {image: _source(place) for image, place in found.items()}
         whole = {image: picture for image, picture in pictures.items() if keep_whole and picture is not fitted[image]}
         return LoadedRequest(request, fitted, tuple(warnings), tuple(sent), sources, whole)
 

@@ -59,6 +59,7 @@ def answer_of(job: Job, next_step: str) -> JobAnswer:
         reason=reason_of(job),
         seed=job.seed,
         preview=job.preview,
+        last_frame=job.last_frame,
         videos=_videos(job) or None,
         warnings=notes_of(job) or None,
         next_step=next_step,

@@ -31,7 +31,7 @@ def lacking(recipe: dict[str, Any]) -> list[str]:
 
 def _subject(job: Job, subject: dict[str, Any], *, paths: bool) -> dict[str, Any]:
     images = [_source(job, image, paths=paths) for image in subject["images"]]
-    if all(image == f"{CAST}{subject['id']}" for image in images):
+    if all(image.startswith(f"{CAST}{subject['id']}/") for image in images):
         return {name: value for name, value in subject.items() if name != "images"}  # its name is enough
     return subject | {"images": images}
 

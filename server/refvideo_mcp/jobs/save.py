@@ -100,12 +100,16 @@ class Saver:
         except Unavailable as error:
             await self._learn(not_saved=str(error))
             return False
+        previews = self._services.videos.previews
         strip: Path | None = None
+        last: Path | None = None
         try:
-            strip = await self._services.videos.previews.filmstrip(self._row.job.id, file)
+            strip = await previews.filmstrip(self._row.job.id, file)
+            last = await previews.last_frame(strip) if strip else None
         finally:
             with anyio.CancelScope(shield=True):  # or there would be a file that nobody knows of
-                await self._learn(saved_to=str(file), not_saved=None, preview=str(strip) if strip else None)
+                seen = {"preview": str(strip) if strip else None, "last_frame": str(last) if last else None}
+                await self._learn(saved_to=str(file), not_saved=None, **seen)
         if self._is_wanted():  # elsewhere, since it was begun
             await self._copied()
         return False

@@ -107,6 +107,7 @@ class Job:
     videos: tuple[Video, ...] = ()
     warnings: tuple[str, ...] = ()
     preview: str | None = None  # the path of the film strip
+    last_frame: str | None = None  # the path of a PNG
     expired_at: float | None = None  # when the last link died, before there was a copy
 
     @property

@@ -31,6 +31,7 @@ _ANSWER = (
     "videos",
     "warnings",
     "preview",
+    "last_frame",
     "expired_at",
     "redirected",
 )

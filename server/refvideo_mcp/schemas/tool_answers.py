@@ -31,10 +31,11 @@ class JobAnswer(BaseModel):
     state: JobState = Field(description="succeeded: there is a video.")
     progress_percent: int | None = Field(None, description="0-100.")
     eta_seconds: int | None = Field(None, description="A guess.")
-    raw_status: str | None = Field(None, description="A status new to us.")
+    raw_status: str | None = Field(None, description="A new status.")
     reason: str | None = Field(None, description="Why there is no video.")
     seed: int | None = Field(None, description="As used.")
     preview: str | None = Field(None, description="Picture strip (file).")
+    last_frame: str | None = Field(None, description="PNG file.")
     videos: Annotated[list[VideoAnswer], OBJECTS] | None = Field(
         None, description="Each: url, expires_at, type (mp4, gif), saved_to (file)."
     )
@@ -59,10 +60,8 @@ class JobList(BaseModel):
     """Recent jobs, newest first."""
 
     jobs: list[JobSummary] = Field(description="Newest first.")
-    total: int = Field(description="How many match, 1000 at most.")
-    recipe: Annotated[dict[str, Any], AN_OBJECT] | None = Field(
-        None, description="Of a single job: arguments that make it again."
-    )
+    total: int = Field(description="How many match.")
+    recipe: Annotated[dict[str, Any], AN_OBJECT] | None = Field(None, description="Arguments that make it again.")
     allowance: Annotated[dict[str, Any], AN_OBJECT] | None = Field(None, description="What is used of it.")
     cast: Annotated[list[dict[str, str]], OBJECTS] | None = Field(
         default=None, description="Saved subjects: id, about."

@@ -102,7 +102,7 @@ class ListCall(SpecModel):
         None, description="Words of prompt, ids or file name."
     )
     state: Annotated[Literal["open", JobState], BeforeValidator(coercion.word)] | None = Field(
-        None, description="Only these; open: all unfinished."
+        None, description="open: all unfinished."
     )
     task_id: Annotated[str, BeforeValidator(coercion.text), AfterValidator(_handle)] | None = Field(
         None, description="Only this, with its recipe."

@@ -35,7 +35,7 @@ from refvideo_mcp.ledger import OPEN, Job
 from refvideo_mcp.schemas import ListCall
 from refvideo_mcp.tools.cast import cast_line, cast_rows
 
-__all__ = ["NOTHING_ELSE", "Around", "in_words", "job_list", "job_result", "news", "without_paths"]
+__all__ = ["NOTHING_ELSE", "Around", "in_words", "job_list", "job_result", "news", "with_last_frame", "without_paths"]
 
 # A text is read by every agent, whatever its window. Names are cut for it, never what the user must hear.
 MOST_WORDS = 60
@@ -81,7 +81,7 @@ async def job_result(
     link to a file; `pictures`: it takes the preview beside its path.
     """
     picture = await _preview(job.preview) if job.preview and pictures else None
-    job = job if paths else without_paths(job)
+    job = await with_last_frame(job) if paths else without_paths(job)
     outcome, next_step = _told(job, now)
     if sign and job.state == "succeeded" and not is_lost(job):
         next_step += " Say that the video is simulated."
@@ -90,7 +90,10 @@ async def job_result(
     room = MOST_WORDS - _words(sign, outcome, joined, around.kept, facts, next_step, around.allowance)
     sent = _sent(around, room)
     told = news(around.finished, room - _words(sent))
-    text = " ".join(filter(None, (outcome, joined, sent, around.kept, facts, next_step, around.allowance, told)))
+    last = f"(Last frame: {job.last_frame})" if job.last_frame else ""
+    if _words(last) > room - _words(sent, told):
+        last = ""
+    text = " ".join(filter(None, (outcome, joined, sent, around.kept, facts, last, next_step, around.allowance, told)))
     content: list[ContentBlock] = [TextContent(type="text", text=sign + text)]
     if job.saved_to and links:
         file = Path(job.saved_to)
@@ -124,7 +127,13 @@ def job_list(
     """
     jobs = found.jobs
     answer = answers_of(found, "", paths=paths)
-    steps = (_about_recipe(answer.recipe), _next_steps(jobs or others, found.now), _about_older(found), after)
+    steps = (
+        _about_recipe(answer.recipe),
+        _about_last_frame(found.one),
+        _next_steps(jobs or others, found.now),
+        _about_older(found),
+        after,
+    )
     next_step = " ".join(filter(None, steps)) or "Nothing to do."
     recipe = [f"Recipe: {_in_json(answer.recipe)}"] if answer.recipe else []
     took_of_it = f"This job took {took(found.one)} s. " if found.one else ""
@@ -165,6 +174,10 @@ def _about_recipe(recipe: dict[str, Any] | None) -> str:
     ids = ", ".join(f"@{clean(name, 40)}" for name in lacking(recipe))
     anew = f"Its pictures of {ids} were not kept: ask the user for them. " if ids else ""
     return f"{anew}For another like it call generate_reference_video with the recipe, changed as wished; it is paid."
+
+
+def _about_last_frame(job: Job | None) -> str:
+    return f"To go on from its last frame give {job.last_frame} as a picture." if job and job.last_frame else ""
 
 
 def _about_older(found: Found) -> str:
@@ -236,9 +249,16 @@ def _words(*texts: str) -> int:
     return sum(len(text.split()) for text in texts)
 
 
+async def with_last_frame(job: Job) -> Job:
+    """The job, which names its last frame only while it is there: the cache may be cleared."""
+    if job.last_frame is None or await anyio.Path(job.last_frame).is_file():
+        return job
+    return replace(job, last_frame=None)
+
+
 def without_paths(job: Job) -> Job:
     """The job for callers to whom a path here means nothing: they get its link."""
-    return replace(job, saved_to=None, not_saved=None, preview=None)
+    return replace(job, saved_to=None, not_saved=None, preview=None, last_frame=None)
 
 
 def _told(job: Job, now: float) -> tuple[str, str]:

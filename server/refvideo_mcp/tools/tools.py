@@ -9,7 +9,7 @@ from refvideo_mcp.errors import Refused, clean
 from refvideo_mcp.jobs import Member, progress_message
 from refvideo_mcp.ledger import Job
 from refvideo_mcp.schemas import GenerateCall, JobAnswer, JobList, ListCall, ResultCall
-from refvideo_mcp.tools.answers import NOTHING_ELSE, Around, job_list, job_result, news, without_paths
+from refvideo_mcp.tools.answers import NOTHING_ELSE, Around, job_list, job_result, news, with_last_frame, without_paths
 from refvideo_mcp.tools.apps import is_asked_by_player, with_facts
 from refvideo_mcp.tools.questions import (
     Buying,
@@ -116,6 +116,8 @@ async def list_reference_videos(call: ListCall, ctx: Ctx) -> Annotated[CallToolR
     others = await state.account.newest(MOST_OTHERS) if not found.jobs else []
     if not state.shows_paths:
         found = replace(found, jobs=[without_paths(job) for job in found.jobs])
+    elif found.one:
+        found = replace(found, jobs=[await with_last_frame(found.one)])
     cast, trouble = await _cast(state) if call.task_id is None and call.before is None else ([], "")
     after = " ".join(filter(None, (trouble, news(beyond))))
     return job_list(found, call, others, sign=state.sign, cast=cast, after=after, paths=state.shows_paths)

@@ -1,4 +1,7 @@
-"""Draws a filmstrip: `python -m refvideo_mcp.videos.filmstrip VIDEO STRIP [REFERENCE …]`; needs PyAV."""
+"""Draws a filmstrip, and keeps the last frame.
+
+`python -m refvideo_mcp.videos.filmstrip VIDEO STRIP LAST_FRAME [REFERENCE …]`; needs PyAV.
+"""
 
 import contextlib
 import io
@@ -27,9 +30,8 @@ _DARK, _LIGHT = (24, 25, 29), (214, 216, 222)
 _MOST_REFERENCES = 6
 
 
-def draw_filmstrip(video: str, references: Sequence[str]) -> bytes:
+def draw_filmstrip(frames: Sequence[tuple[float, Image.Image]], references: Sequence[str]) -> bytes:
     """The references, the first, the middle and the last frame side by side, as a JPEG."""
-    frames = _three_frames(video)
     columns = _columns([Image.open(file).convert("RGB") for file in references[:_MOST_REFERENCES]])
     shape = frames[0][1].width / frames[0][1].height
     gaps = _GAP * (4 + len(columns))
@@ -134,8 +136,10 @@ def main() -> None:
     if hasattr(os, "nice"):
         with contextlib.suppress(OSError):
             os.nice(5)
-    video, strip, *references = sys.argv[1:]
-    Path(strip).write_bytes(draw_filmstrip(video, references))
+    video, strip, last_frame, *references = sys.argv[1:]
+    frames = _three_frames(video)
+    Path(strip).write_bytes(draw_filmstrip(frames, references))
+    frames[-1][1].save(last_frame, "PNG")
 
 
 if __name__ == "__main__":

@@ -66,11 +66,17 @@ class Previews:
                     return strip
         return None
 
+    async def last_frame(self, strip: Path) -> Path | None:
+        """The last frame as a PNG, which was kept when the strip was made."""
+        frame = strip.with_suffix(".png")
+        return frame if await anyio.Path(frame).is_file() else None
+
     async def _make(self, strip: Path, video: Path, folder: Path) -> bool:
         references = await anyio.to_thread.run_sync(_thumbnails, folder, strip.stem)
-        part = strip.with_suffix(f".{os.getpid()}.part")
+        part, last_frame = strip.with_suffix(f".{os.getpid()}.part"), strip.with_suffix(f".{os.getpid()}.png.part")
         # Our own module: no one else's words are in the command, and no setting of ours reaches a decoder.
-        command = [sys.executable, "-P", "-m", "refvideo_mcp.videos.filmstrip", str(video), str(part), *references]
+        program = [sys.executable, "-P", "-m", "refvideo_mcp.videos.filmstrip"]
+        command = [*program, str(video), str(part), str(last_frame), *references]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("MYROUTER_", "REFVIDEO_"))}
         try:
             with anyio.move_on_after(_LONGEST_SECONDS):
@@ -83,12 +89,14 @@ class Previews:
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
                 if made.returncode == 0:
+                    last_frame.replace(strip.with_suffix(".png"))
                     part.replace(strip)
                     return True
                 log.info("no preview: %s", clean(made.stderr.decode(errors="replace")[-300:]))
             return False
         finally:
             part.unlink(missing_ok=True)
+            last_frame.unlink(missing_ok=True)
 
 
 def _name(job_id: str) -> str:
