@@ -47,6 +47,15 @@ def _ids(*where: ColumnElement[bool]) -> Select[Any]:
     return select(jobs.c.id).where(*where)
 
 
+def _padded(ids: Collection[str]) -> list[str]:
+    """As many as a power of two, the last one repeated.
+
+    A list of another length is another statement to SQLite: each connection would keep a hundred of them, 100 kB each.
+    """
+    padded = [*ids]
+    return padded + padded[-1:] * ((1 << max(0, len(padded) - 1).bit_length()) - len(padded))
+
+
 def _is_in(state: JobState) -> ColumnElement[bool]:
     """Whether a job `at(now)` is in a state."""
     match state:
@@ -212,18 +221,18 @@ class Rows:
         newest = query.order_by(jobs.c.opened_at.desc(), jobs.c.id).limit(SEARCHED)
         candidates = self._connection.execute(*_older(newest, {"my_account": account, "now": now}, before))
         ids = [job_id for job_id, request, file in candidates if _has(folded, request, file)]
-        return self._read(BY_IDS, ids=ids[:limit]), min(len(ids), COUNTED_ROWS)
+        return self._read(BY_IDS, ids=_padded(ids[:limit])), min(len(ids), COUNTED_ROWS)
 
     def unfinished(self, account: str, since: float) -> list[Job]:
         return self._read(UNFINISHED, my_account=account, since=since)
 
     def has_unreported(self, account: str, except_ids: Collection[str]) -> bool:
-        named = {"my_account": account, "except_ids": [*except_ids]}
+        named = {"my_account": account, "except_ids": _padded(except_ids)}
         return self._connection.execute(FIRST_UNREPORTED, named).first() is not None
 
     def pop_unreported(self, account: str, except_ids: Collection[str]) -> list[Job]:
-        found = self._read(UNREPORTED, my_account=account, except_ids=[*except_ids])
-        self._connection.execute(REPORT, {"ids": [job.id for job in found]})
+        found = self._read(UNREPORTED, my_account=account, except_ids=_padded(except_ids))
+        self._connection.execute(REPORT, {"ids": _padded([job.id for job in found])})
         return found
 
     def lease(self, job_id: str, column: str, free_before: float, value: float) -> bool:
@@ -243,7 +252,12 @@ class Rows:
     def day(self, draft: Draft, now: float, also: Collection[str]) -> tuple[Day, list[tuple[Job, Job]]]:
         """The day of a draft's account, and those of its jobs whose answer is seen to be overdue: before, and now."""
         day = {"my_account": draft.account, "since": now - DAY_SECONDS}
-        one = {"handle": draft.key, "same": draft.fingerprint, "doubted_since": now - DOUBT_SECONDS, "ids": [*also]}
+        one = {
+            "handle": draft.key,
+            "same": draft.fingerprint,
+            "doubted_since": now - DOUBT_SECONDS,
+            "ids": _padded(also),
+        }
         found = self._read(OF_THE_DAY, **day, **one)
         known = [job.at(now) for job in found]
         older = [job for job in known if job.opened_at <= now - DAY_SECONDS]
@@ -254,7 +268,7 @@ class Rows:
             yield from ((at, seconds) for at, seconds in self._connection.execute(SPENT, day))
 
         def includes(ids: Collection[str]) -> Collection[str]:
-            of_today = self._connection.execute(RECENT_AMONG, day | {"ids": [*ids]}).scalars() if ids else ()
+            of_today = self._connection.execute(RECENT_AMONG, day | {"ids": _padded(ids)}).scalars() if ids else ()
             return {*of_today, *(job.id for job in older if job.id in ids)}
 
         seconds = self._connection.execute(SECONDS, day).scalar_one() + sum(seconds for _, seconds in spent_before)
