@@ -1,5 +1,6 @@
 """Several accounts in one process: each sees its own jobs only, is cheap, and closes when it has nothing to do."""
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,11 +12,12 @@ import pytest
 
 from fake_router import CAT, FakeRouter
 from marker import KEY
+from pictures import saved, scene
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import Refused, UnknownTask
-from refvideo_mcp.jobs import Account, Accounts
+from refvideo_mcp.jobs import Account, Accounts, NotInCast
 from refvideo_mcp.ledger import Job
-from refvideo_mcp.schemas import GenerateCall
+from refvideo_mcp.schemas import ChosenPicture, GenerateCall
 from refvideo_mcp.settings import Settings
 from virtual_time import VirtualClock
 
@@ -63,6 +65,20 @@ async def test_the_job_of_another_account_is_like_none_at_all(router: FakeRouter
         assert router.polls == []
         assert await accounts.of("bob").newest(10) == []
         assert [job.task_id for job in await accounts.of("alice").newest(10)] == ["task-1"]
+
+
+async def test_pictures_from_the_chat_are_for_the_account_that_gave_them(
+    router: FakeRouter, ledger: Path, tmp_path: Path
+) -> None:
+    content = saved(scene(), "PNG")
+    whole = ("upload-1", [ChosenPicture(name="fox.png", size=len(content))], 0, b64encode(content).decode())
+    call = GenerateCall.model_validate({"prompt": "@fox runs", "subjects": [{"id": "fox"}]})
+    async with office(router, ledger, data_dir=tmp_path / "data") as accounts:
+        alice, bob = accounts.of("alice"), accounts.of("bob")
+        assert await alice.add_pictures("fox", *whole)
+        assert (await alice.cast.order(call)).guests == ("fox",)
+        with pytest.raises(NotInCast):
+            await bob.cast.order(call)
 
 
 async def test_where_the_ledger_cannot_be_read_nobody_gets_a_job_by_its_id(router: FakeRouter, tmp_path: Path) -> None:
