@@ -91,6 +91,16 @@ def run_in(folder: Path, *arguments: str, **settings: str) -> subprocess.Complet
 
 
 @contextmanager
+def heeding_sigint() -> Iterator[None]:
+    """To start a process in: where SIGINT is ignored, as in a shell's background job, children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def running(
     *arguments: str,
     stdin: int = subprocess.PIPE,
@@ -100,9 +110,7 @@ def running(
     folder: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The command under way; ended with the block, or after a minute, so that a test never reads for ever."""
-    # Where SIGINT is ignored, as in a shell's background job, children would inherit that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with heeding_sigint():
         process = subprocess.Popen(
             [*COMMAND, *arguments],
             env=environment(**settings or {}),
@@ -111,8 +119,6 @@ def running(
             stdout=stdout,
             stderr=stderr,
         )
-    finally:
-        signal.signal(signal.SIGINT, before)
     alarm = threading.Timer(60, process.kill)
     alarm.start()
     try:

@@ -1,7 +1,6 @@
 """The real HTTP server as a child process, on a port of its own choice."""
 
 import re
-import signal
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -15,8 +14,8 @@ from anyio.abc import Process
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from command_line import COMMAND, environment
-from marker import KEY
+from command_line import environment
+from server_process import ServerProcess, started
 
 __all__ = ["HttpServer", "calling_with", "serving"]
 
@@ -50,56 +49,21 @@ def serving(*command: str, **settings: str) -> Iterator[str]:
             rest.join()
 
 
-class HttpServer:
-    """What it says and what it remembers is all below `home`."""
-
+class HttpServer(ServerProcess):
     def __init__(self, home: Path, process: Process, url: str) -> None:
-        self.home = home
-        self.process = process
+        super().__init__(home, process)
         self.url = url
 
     @classmethod
     @asynccontextmanager
     async def running(cls, home: Path, router_url: str, *options: str, **settings: str) -> AsyncIterator["HttpServer"]:
         """Killed at the end of the block, if it still runs."""
-        env = {
-            "HOME": str(home),
-            "XDG_STATE_HOME": str(home / "state"),
-            "XDG_CACHE_HOME": str(home / "cache"),
-            "MYROUTER_API_KEY": KEY,
-            "MYROUTER_BASE_URL": router_url,
-        }
-        # Where SIGINT is ignored, as in a shell's background job, children would inherit that.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            with (home / "stderr").open("wb") as stderr:
-                process = await anyio.open_process(
-                    [*COMMAND, "serve", "--http", "--port", "0", *options],
-                    env=environment(**env | settings),
-                    stderr=stderr,
-                )
-        finally:
-            signal.signal(signal.SIGINT, before)
-        try:
+        async with started(home, router_url, "serve", "--http", "--port", "0", *options, **settings) as process:
             yield cls(home, process, await _address(home / "stderr", process))
-        finally:
-            with anyio.CancelScope(shield=True):
-                if process.returncode is None:
-                    process.kill()
-                await process.aclose()
-
-    @property
-    def ledger(self) -> Path:
-        return self.home / "state" / "refvideo-mcp" / "ledger.db"
 
     async def says(self, text: str) -> str:
         """What it has said on stderr, once the text is in it."""
         return await _said(self.home / "stderr", self.process, text)
-
-    async def ended(self) -> int:
-        """How it ended; a negative number is a signal's."""
-        with anyio.fail_after(40):
-            return await self.process.wait()
 
 
 async def _address(stderr: Path, process: Process) -> str:

@@ -1,71 +1,35 @@
 """The real stdio server as a child process that a test can signal and kill, and a client's way to it."""
 
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
-from anyio.abc import Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
-from command_line import COMMAND, environment
-from marker import KEY
+from server_process import ServerProcess, started
 
 __all__ = ["StdioServer"]
 
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
 
 
-class StdioServer:
-    """What it says and what it remembers is all below `home`."""
-
-    def __init__(self, home: Path, process: Process) -> None:
-        self.home = home
-        self.process = process
-
+class StdioServer(ServerProcess):
     @classmethod
     @asynccontextmanager
     async def running(cls, home: Path, router_url: str, **settings: str) -> AsyncIterator["StdioServer"]:
-        """Killed at the end of the block, if it still runs."""
-        await anyio.Path(home).mkdir(parents=True, exist_ok=True)
+        """Without limits, saving nothing; killed at the end of the block, if it still runs."""
         env = {
-            "HOME": str(home),
-            "XDG_STATE_HOME": str(home / "state"),
-            "XDG_DATA_HOME": str(home / "data"),
-            "MYROUTER_API_KEY": KEY,
-            "MYROUTER_BASE_URL": router_url,
             "REFVIDEO_OUTPUT_DIR": "off",
             "REFVIDEO_PREVIEW": "off",
             "REFVIDEO_MAX_SECONDS_PER_DAY": "0",
             "REFVIDEO_MAX_OPEN_JOBS": "0",
             "REFVIDEO_LOG_LEVEL": "debug",
         }
-        # Where SIGINT is ignored, as in a shell's background job, children would inherit that.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            with (home / "stderr").open("ab") as stderr:
-                process = await anyio.open_process(COMMAND, env=environment(**env | settings), stderr=stderr)
-        finally:
-            signal.signal(signal.SIGINT, before)
-        try:
+        async with started(home, router_url, **env | settings) as process:
             yield cls(home, process)
-        finally:
-            with anyio.CancelScope(shield=True):
-                if process.returncode is None:
-                    process.kill()
-                await process.aclose()
-
-    @property
-    def ledger(self) -> Path:
-        return self.home / "state" / "refvideo-mcp" / "ledger.db"
-
-    async def ended(self) -> int:
-        """How it ended; a negative number is a signal's."""
-        with anyio.fail_after(30):
-            return await self.process.wait()
 
     @asynccontextmanager
     async def pipes(self) -> AsyncIterator[Streams]:
