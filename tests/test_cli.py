@@ -22,6 +22,7 @@ COMMANDS = [
     "result",
     "list",
     "save",
+    "cast",
     "doctor",
     "sandbox",
     "schemas",

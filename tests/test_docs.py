@@ -30,8 +30,12 @@ def anchors(page: Path) -> set[str]:
 
 @cache
 def options(command: str) -> set[str]:
+    """Of a command with commands of its own, theirs too."""
     shown = call(*command.split(), "--help")
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown.stdout)) if shown.returncode == 0 else set()
+    if shown.returncode:
+        return set()
+    own = re.findall(r"^ {4}([a-z]+) {2,}", shown.stdout, re.MULTILINE) if command else []
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown.stdout)).union(*(options(f"{command} {n}") for n in own))
 
 
 @pytest.mark.parametrize("page", PAGES)

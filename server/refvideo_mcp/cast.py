@@ -102,7 +102,7 @@ class Cast:
         return sorted(found, key=lambda member: (-member.last_used_at, member.name))
 
     def damaged(self, account: str) -> list[Path]:
-        """Folders of members that cannot be read.
+        """Folders of members that cannot be read, or lack a picture.
 
         Raises:
             CastError: so it is with all.
@@ -110,12 +110,23 @@ class Cast:
         found = []
         for folder in self._folders(account):
             try:
-                _read(folder)
+                is_whole = _is_whole(folder)
             except FileNotFoundError:  # a process was killed before it was a member
-                pass
+                is_whole = True
             except (OSError, ValueError):
+                is_whole = False
+            if not is_whole:
                 found.append(folder)
         return found
+
+    def name_in(self, folder: Path) -> str | None:
+        """Whose folder it is, if what is left in it still tells."""
+        with suppress(OSError, ValueError):
+            told = re.search(r'"name": ("(?:[^"\\]|\\.)*")', (folder / SUBJECT).read_text("utf-8"))
+            name = json.loads(told[1]) if told else ""
+            if folder.name == _key(name):
+                return str(name)
+        return None
 
     def names(self, account: str, near: str = "") -> list[str]:
         """The members' names: those first that are spelled most like `near`.
@@ -171,8 +182,7 @@ class Cast:
                 "This server has no place to keep pictures in (the setting REFVIDEO_DATA_DIR).",
                 f"{NOTHING} " + Advice("Call again", "Try again") + " without remember.",
             )
-        if len(name) > LONGEST_NAME:
-            raise InvalidCall(f"A name to be remembered has at most {LONGEST_NAME} characters.", NOTHING)
+        _check_length(name)
         try:
             known = self.get(account, name)
         except CastError:
@@ -248,9 +258,10 @@ class Cast:
         """Call a member by another name.
 
         Raises:
-            InvalidCall: there is none of the old name, or one of the new.
+            InvalidCall: there is none of the old name, or one of the new, or that is too long.
             CastError: it cannot be written.
         """
+        _check_length(new)
         with self._writing(account):
             found = self._load_alone(account, old)
             if found is None:
@@ -413,6 +424,11 @@ def listed(names: Sequence[str], most: int = 9) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
+def _check_length(name: str) -> None:
+    if len(name) > LONGEST_NAME:
+        raise InvalidCall(f"A name to be remembered has at most {LONGEST_NAME} characters.", NOTHING)
+
+
 def _key(text: str) -> str:
     return hashlib.sha256(unicodedata.normalize("NFC", text).encode(errors="surrogatepass")).hexdigest()[:32]
 
@@ -496,6 +512,13 @@ def _last_used(folder: Path) -> float:
         return _read(folder).last_used_at
     except (FileNotFoundError, ValueError):  # a process was killed before it was a member, or it is damaged
         return folder.stat().st_mtime
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the member in a folder has its pictures; raises as `_read` does."""
+    pictures = _read(folder).pictures
+    are_there = all(isinstance(picture, str) or picture.path.is_file() for picture in pictures)
+    return are_there or _read(folder).pictures != pictures  # somebody replaced them meanwhile
 
 
 def _picture(folder: Path, told: dict[str, Any]) -> SavedPicture | str:

@@ -46,6 +46,11 @@ COMMANDS = {
         "Fetch a finished video again.",
         "refvideo-mcp save 6f3c8f0e-2b71-4d0a-9c55-0d9f1e7a4b26 --to ~/clips",
     ),
+    "cast": (
+        "cast",
+        "Keep people and things for later videos, by their names.",
+        "refvideo-mcp cast add fox fox.png --about 'a red fox'",
+    ),
     "doctor": ("doctor", "Check the settings, the router and this machine.", "refvideo-mcp doctor"),
     "sandbox": ("serve", "Run a simulated router for several servers.", "refvideo-mcp sandbox --seconds 3"),
     "schemas": ("schemas", "Print the tools as clients see them.", "refvideo-mcp schemas --write tool_schemas"),

@@ -42,7 +42,7 @@ from refvideo_mcp.schemas import GenerateCall, ListCall, ResultCall, read_argume
 from refvideo_mcp.schemas.coercion import unwrapped
 from refvideo_mcp.settings import Settings
 
-__all__ = ["add_generate", "add_list", "add_result", "add_save"]
+__all__ = ["add_generate", "add_list", "add_result", "add_save", "from_here", "read_settings", "run_with_jobs"]
 
 Result = TypeVar("Result")
 
@@ -54,9 +54,9 @@ WRITTEN = {
     "subjects": (
         "--subject",
         {
-            "metavar": "ID=PICTURE[,PICTURE]",
+            "metavar": "ID=PICTURE[,PICTURE]|@ID",
             "action": "append",
-            "help": "a person or thing and its pictures: paths, URLs, data URIs; repeat it for more",
+            "help": "a person or thing with its pictures (paths, URLs, data URIs) or of the cast; repeat it for more",
         },
     ),
     "save_to": ("--save-to", {"metavar": "PATH", "help": "a folder or .mp4 path for the video"}),
@@ -80,7 +80,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
 def _generate(options: argparse.Namespace) -> int:
     """Make the video and show where it is."""
     call = _call(options)
-    settings = _read_settings(needs_memory=options.no_wait)
+    settings = read_settings(needs_memory=options.no_wait)
     sign = "[sandbox] " if settings.sandbox else ""
     console = Console(sys.stderr, STEPS_WIDTH)
     known: list[Job] = []
@@ -104,10 +104,10 @@ def _generate(options: argparse.Namespace) -> int:
         return job if options.no_wait else await _wait(account, job.handle, console)
 
     if options.dry_run:
-        _print_draft(_run_with_jobs(settings, draft), console, as_json=options.json)
+        _print_draft(run_with_jobs(settings, draft), console, as_json=options.json)
         return DONE
     try:
-        job = _run_with_jobs(settings, generate)
+        job = run_with_jobs(settings, generate)
     except KeyboardInterrupt:
         print_error(_interrupted(known, sign), as_json=options.json)
         return INTERRUPTED
@@ -124,11 +124,11 @@ def add_result(parser: argparse.ArgumentParser) -> None:
 
 def _result(options: argparse.Namespace) -> int:
     """Wait for the job and show what became of it."""
-    settings = _read_settings(needs_memory=True)
+    settings = read_settings(needs_memory=True)
     handle = read_arguments(ResultCall, {"task_id": options.task_id}).task_id
     console = Console(sys.stderr, STEPS_WIDTH)
     try:
-        job = _run_with_jobs(settings, partial(_wait, handle=handle, console=console, just_look=options.no_wait))
+        job = run_with_jobs(settings, partial(_wait, handle=handle, console=console, just_look=options.no_wait))
     except KeyboardInterrupt:
         way_back = f"the job goes on. To come back: refvideo-mcp result {handle}"
         print_error(RefvideoError("Interrupted:", way_back, task_id=handle), as_json=options.json)
@@ -144,13 +144,13 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     """Print the jobs, newest first; what is longer than one line comes on the next."""
-    settings = _read_settings(needs_memory=True)
+    settings = read_settings(needs_memory=True)
     call = read_arguments(ListCall, given(options, ListCall))
 
     async def search(account: Account) -> Found:
         return await account.search(call)
 
-    found = _run_with_jobs(settings, search)
+    found = run_with_jobs(settings, search)
     if options.json:
         print_json(answers_of(found, _next_step(found.jobs, filtered=bool(call.model_fields_set - {"limit"}))))
     elif found.jobs:
@@ -168,9 +168,9 @@ def add_save(parser: argparse.ArgumentParser) -> None:
 
 def _save(options: argparse.Namespace) -> int:
     """Ask for a fresh link, and save what it leads to in a new file."""
-    settings = _read_settings(needs_memory=True)
+    settings = read_settings(needs_memory=True)
     handle = read_arguments(ResultCall, {"task_id": options.task_id}).task_id
-    to = _from_here(options.to) if options.to else None
+    to = from_here(options.to) if options.to else None
     console = Console(sys.stderr, STEPS_WIDTH)
 
     async def save(account: Account) -> Job:
@@ -180,10 +180,10 @@ def _save(options: argparse.Namespace) -> int:
             show("saving")
             return await account.save(handle, to)
 
-    return print_job(_run_with_jobs(settings, save), console, as_json=options.json, sign="")
+    return print_job(run_with_jobs(settings, save), console, as_json=options.json, sign="")
 
 
-def _read_settings(*, needs_memory: bool) -> Settings:
+def read_settings(*, needs_memory: bool) -> Settings:
     """`needs_memory`: the command is of use only for jobs of other commands.
 
     Raises:
@@ -202,7 +202,7 @@ def _read_settings(*, needs_memory: bool) -> Settings:
     return settings
 
 
-def _run_with_jobs(settings: Settings, work: Callable[[Account], Awaitable[Result]]) -> Result:
+def run_with_jobs(settings: Settings, work: Callable[[Account], Awaitable[Result]]) -> Result:
     """Run `work` on the account's jobs. A POST on its way is waited for, 30 s at most, or until a second Ctrl-C.
 
     Raises:
@@ -297,13 +297,13 @@ def _call(options: argparse.Namespace) -> GenerateCall:
         arguments["subjects"] = subjects_of(options.subjects)
     call = read_arguments(GenerateCall, arguments, {name: option for name, (option, _) in WRITTEN.items()})
     subjects = [
-        s.model_copy(update={"images": [_from_here(image) for image in s.images]}) if s.images else s
+        s.model_copy(update={"images": [from_here(image) for image in s.images]}) if s.images else s
         for s in call.subjects
     ]
-    return call.model_copy(update={"subjects": subjects, "save_to": _from_here(call.save_to) if call.save_to else None})
+    return call.model_copy(update={"subjects": subjects, "save_to": from_here(call.save_to) if call.save_to else None})
 
 
-def _from_here(source: str) -> str:
+def from_here(source: str) -> str:
     """A picture or place as it was typed, a relative path from the folder where the person is."""
     if scheme_of(unwrapped(source)) not in ("", "file"):
         return source

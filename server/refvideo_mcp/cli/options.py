@@ -14,6 +14,8 @@ Written = Mapping[str, tuple[str, dict[str, Any]]]
 
 # No id holds these: `https://host/?a=b` and `C:\a=b.png` are pictures whose id is left to their position.
 _ID = re.compile(r"\s*([^=/\\:,]*)=(.*)", re.DOTALL)
+# One of the cast, as a prompt names it. `@/path` and `@fox.png` are pictures, as some programs write them.
+_MEMBER = re.compile(r"\s*@([^=/\\:,.~\"'`]+)")
 _ADDRESS = re.compile(r"\s*(https?|data):", re.IGNORECASE)
 
 
@@ -62,6 +64,8 @@ def given(options: argparse.Namespace, model: type[SpecModel]) -> dict[str, Any]
 def subjects_of(values: Sequence[str]) -> list[Any]:
     """The `subjects` that the values of several `--subject` mean; an id that comes again gets more pictures.
 
+    `@fox` alone is one of the cast.
+
     A value in braces is a subject as JSON, which can say everything: a voice, a path with a comma in it.
     """
     subjects: list[Any] = []
@@ -69,6 +73,9 @@ def subjects_of(values: Sequence[str]) -> list[Any]:
     for value in values:
         if value.lstrip().startswith("{"):
             subjects.append(value)
+            continue
+        if member := _MEMBER.fullmatch(value):
+            subjects.append({"id": member[1].strip()})
             continue
         match = _ID.fullmatch(value)
         name = match[1].strip().removeprefix("@") if match else None

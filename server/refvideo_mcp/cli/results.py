@@ -25,7 +25,7 @@ from refvideo_mcp.jobs import (
 )
 from refvideo_mcp.ledger import Job
 
-__all__ = ["print_error", "print_job", "print_json"]
+__all__ = ["print_error", "print_job", "print_json", "print_line"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def print_job(job: Job, console: Console, *, as_json: bool, sign: str, notes: bo
     if not outcome.result or outcome.code != DONE:
         console.line(f"refvideo-mcp: {outcome.next_step}")
     if outcome.result:
-        _print_line(outcome.result)
+        print_line(outcome.result)
     return outcome.code
 
 
@@ -82,7 +82,7 @@ def print_error(error: RefvideoError, *, as_json: bool) -> None:
     print(json.dumps({name: value for name, value in told.items() if value}, indent=2))
 
 
-def _print_line(text: str) -> None:
+def print_line(text: str) -> None:
     try:
         print(text, flush=True)
     except UnicodeEncodeError:  # a path is its bytes, whatever this terminal thinks of them

@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from refvideo_mcp.cast import Cast, CastError, Guests, Member, SavedPicture, listed
@@ -209,6 +211,49 @@ class OwnCast:
             CastError: it cannot be written.
         """
         await self._services.on_disk(self._cast.used, self._account, name, self._services.clock.now())
+
+    async def member(self, name: str) -> Member:
+        """One whose pictures are all there.
+
+        Raises:
+            InvalidCall: there is none of that name.
+            CastError: it cannot be read.
+        """
+        found = await self._services.on_disk(self._cast.load, self._account, name)
+        if found is None:
+            raise await self._services.on_disk(self._cast.unknown, self._account, name)
+        return found[0]
+
+    async def damaged(self) -> list[tuple[Path, str | None]]:
+        """Folders of those that cannot be lent, with their names where these can still be read.
+
+        Raises:
+            CastError: nobody can be read.
+        """
+        folders = await self._services.on_disk(self._cast.damaged, self._account)
+        return [(folder, await self._services.on_disk(self._cast.name_in, folder)) for folder in folders]
+
+    async def rename(self, old: str, new: str) -> None:
+        """Call one by another name.
+
+        Raises:
+            InvalidCall: there is none of the old name, or one of the new.
+            CastError: it cannot be written.
+        """
+        await self._services.on_disk(self._cast.rename, self._account, old, new)
+
+    async def remove(self, name: str) -> Member | None:
+        """Delete one; what it was, None if it was damaged.
+
+        Raises:
+            InvalidCall: there is none of that name.
+            CastError: it cannot be deleted.
+        """
+        member = None
+        with suppress(CastError):
+            member = await self._services.on_disk(self._cast.get, self._account, name)
+        await self._services.on_disk(self._cast.remove, self._account, name)
+        return member
 
     def _give(self, name: str, pictures: Sequence[Picture]) -> None:
         if self._cast.get(self._account, name) is not None:
