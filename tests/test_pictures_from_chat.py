@@ -212,16 +212,28 @@ async def test_on_a_small_phone_the_camera_is_offered_and_nothing_is_too_wide(ch
 
 
 async def test_what_does_not_get_through_is_said_and_sent_again(chat: Chat, drawn: Path) -> None:
+    """Where the server is gone, where it was restarted half way, and where it is back."""
+    gone = "async () => { throw new Error('Connection closed.') }"
+    forgets = "{ ...params.arguments, upload: params.arguments.offset ? 'unknown' : params.arguments.upload }"
     async with chat() as app:
         player = await asks(app, "fox", "lantern")
         for id in ("fox", "lantern"):
             await choose(player, id, drawn / f"{id}.png")
-        await app.page.evaluate("() => { bridge.oncalltool = async () => { throw new Error('Connection closed.') } }")
         send = player.frame.get_by_role("button", name="Use these pictures")
-        await send.click()
-        fault = field(player, "fox").get_by_role("alert")
-        await expect(fault).to_have_text("The pictures did not get through (Connection closed). Send them again.")
+        for host, said in (
+            (gone, "The pictures did not get through (Connection closed). Send them again."),
+            (
+                f"(params) => call_tool({{ ...params, arguments: {forgets} }})",
+                "The upload was interrupted, and what had arrived is gone. Send the pictures again.",
+            ),
+        ):
+            await app.page.evaluate(f"() => {{ bridge.oncalltool = {host} }}")
+            await send.click()
+            await expect(field(player, "fox").get_by_role("alert")).to_have_text(said)
         await player.screenshot("pictures-server-gone")
+        await app.page.evaluate("() => { bridge.oncalltool = (params) => call_tool(params) }")
+        await send.click()
+        await expect(player.frame.get_by_role("status")).to_have_text("The chat knows.")
 
 
 @pytest.mark.parametrize(
