@@ -12,7 +12,7 @@ import av
 import pytest
 from PIL import Image
 
-from command_line import run, run_in, running
+from command_line import call, run, run_in, running
 from refvideo_mcp.extras import how_to_install
 
 TO_PASTE = r"claude mcp add refvideo -e MYROUTER_API_KEY=sandbox (-e REFVIDEO_IMAGE_DIRS=(\S+) )?-- .*refvideo.mcp"
@@ -121,7 +121,7 @@ def test_a_picture_that_was_named_is_used_wherever_it_is(tmp_path: Path, place: 
 
 @pytest.mark.parametrize("image", ["cat", "=cat.png", "cat=", "cat=missing.png", f"cat={__file__}"])
 def test_an_image_that_is_none_is_wrong_usage(image: str, tmp_path: Path) -> None:
-    found = run("demo", "--out", str(tmp_path / "videos"), "--image", image)
+    found = call("demo", "--out", str(tmp_path / "videos"), "--image", image)
     assert (found.returncode, found.stdout) == (2, "")
     assert re.fullmatch(r"refvideo-mcp: --image .*\n", found.stderr)
     assert not (tmp_path / "videos").exists()
@@ -143,7 +143,7 @@ def test_a_server_that_does_not_start_is_one_line_with_its_last_words(folder: Pa
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    found = run("demo", "--out", str(tmp_path / "taken"))
+    found = call("demo", "--out", str(tmp_path / "taken"))
     assert found.returncode == 1
     assert re.fullmatch(rf"refvideo-mcp demo: {re.escape(str(tmp_path / 'taken'))}: .*\n", found.stderr)
 
