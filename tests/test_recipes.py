@@ -33,6 +33,7 @@ def cook(recipe: str, folder: Path, **settings: str) -> list[Path]:
             MYROUTER_API_KEY="local",
             REFVIDEO_OUTPUT_DIR=str(folder / "videos"),
             XDG_CACHE_HOME=str(folder / "cache"),
+            XDG_DATA_HOME=str(folder / "data"),
             XDG_STATE_HOME=str(folder / "state"),
             PATH=f"{Path(sys.executable).parent}:{environment()['PATH']}",
             **settings,

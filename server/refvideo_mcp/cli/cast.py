@@ -49,7 +49,7 @@ def add_cast(parser: argparse.ArgumentParser) -> None:
     rename = command("rename", _rename, "Call somebody by another name.", "rename fox vixen")
     rename.add_argument("old", metavar="OLD")
     rename.add_argument("new", metavar="NEW")
-    remove = command("remove", _remove, "Delete what is kept of somebody, unasked.", "remove fox")
+    remove = command("remove", _remove, "Delete what is kept of somebody. Nothing is asked.", "remove fox")
     remove.add_argument("name", metavar="NAME")
 
 
