@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 from mcp import Client, MCPError
+from mcp_types import PromptReference
 
 from fake_router import said, told
 from http_server import HttpServer, calling_with
 from misbehaving_router import MisbehavingRouter
+from pictures import data_uri, saved, scene
 from player_host import SHOWS_APPS
 from refvideo_mcp.doors.tokens import digest_of, new_token
 from refvideo_mcp.ledger import Ledger
@@ -27,13 +29,20 @@ PICTURE = "https://pictures.example/quuxly.png"
 PROMPT = "@zorblax dances on the wibblemoor"
 BOUGHT = {"prompt": PROMPT, "subjects": [{"id": "zorblax", "images": [PICTURE]}]}
 BOBS = {"prompt": "@1 naps", "subjects": [{"images": ["https://pictures.example/cat.png"]}]}
-SECRETS = ("zorblax", "wibblemoor", "quuxly", "alice")
+KEPT = {"id": "mothball", "images": [data_uri(saved(scene(), "PNG"))], "remember": True}
+SECRETS = ("zorblax", "wibblemoor", "quuxly", "mothball", "alice")
 # What a call needs beside the argument that is tried.
 NEEDED: dict[str, dict[str, Any]] = {
     "generate_reference_video": BOBS,
     "get_task_result": {"task_id": "task-404", "wait_seconds": 0},
     "read_video_piece": {"task_id": "task-404", "offset": 0},
     "list_reference_videos": {},
+    "add_pictures": {
+        "upload": "page-1",
+        "subject": "fox",
+        "pictures": [{"name": "fox.png", "size": 3}],
+        "data": "Zm94",
+    },
 }
 
 
@@ -54,6 +63,7 @@ class Place:
         tokens = {name: new_token() for name in ("alice", "bob")}
         (home / "tokens").write_text("".join(f"{name} = sha256:{digest_of(t)}\n" for name, t in tokens.items()))
         settings = {"REFVIDEO_TOKENS_FILE": str(home / "tokens"), "REFVIDEO_OUTPUT_DIR": str(home / "videos")}
+        settings["REFVIDEO_DATA_DIR"] = str(home / "data")
         settings |= {"REFVIDEO_MAX_OPEN_JOBS": "0", "REFVIDEO_MAX_SECONDS_PER_DAY": "0"}
         async with (
             MisbehavingRouter() as router,
@@ -66,10 +76,12 @@ class Place:
             await alice.call_tool("generate_reference_video", BOUGHT | {"idempotency_key": "zorblax-at-noon-1"})
             await alice.call_tool("get_task_result", {"task_id": "6f3c8f0e-1"})
             router.polls_until_done = None
+            kept = await alice.call_tool("generate_reference_video", {"prompt": "@mothball", "subjects": [KEPT]})
+            assert not kept.is_error, said(kept)
             await alice.call_tool("generate_reference_video", BOUGHT | {"prompt": f"{PROMPT} again"})
             ledger = Ledger(server.ledger)
             try:
-                done, going = (ledger.find(f"alice@{router.url[7:]}", f"6f3c8f0e-{number}") for number in (1, 2))
+                done, going = (ledger.find(f"alice@{router.url[7:]}", f"6f3c8f0e-{number}") for number in (1, 3))
             finally:
                 ledger.close()
             assert done is not None
@@ -79,7 +91,7 @@ class Place:
             assert done.saved_to is not None
             handles = {
                 "the id of a finished job": ("6f3c8f0e-1", "6f3c8f0e-8"),
-                "the id of one under way": ("6f3c8f0e-2", "6f3c8f0e-9"),
+                "the id of one under way": ("6f3c8f0e-3", "6f3c8f0e-9"),
                 "the key she gave": (done.key, "zorblax-at-noon-2"),
                 "the key she got": (going.key, f"job-{'0' * 32}"),
                 "the ledger's own id": (done.id, "0" * 32),
@@ -91,6 +103,7 @@ class Place:
                 "the address of a picture": (PICTURE, PICTURE.replace("quuxly", "quaxly")),
                 "the link": (router.video_url("6f3c8f0e-1"), router.video_url("6f3c8f0e-8")),
                 "the file": (done.saved_to, done.saved_to.replace("zorblax", "zarblax")),
+                "the name of one in her cast": ("mothball", "mithball"),
                 "the name of her account": ("alice", "alicf"),
                 "the ledger's name of it": (done.account, done.account.replace("alice", "alicf")),
             }
@@ -137,20 +150,25 @@ async def test_no_tool_tells_of_another_account_s_job_by_any_of_its_names(tmp_pa
                     leaks += [(tool.name, argument, what) for secret in SECRETS if secret in answers[0]]
                     if tool.name != "generate_reference_video" and answers[0] != answers[1]:
                         told_apart.append((tool.name, argument, what, *answers))
-        subjects = [{"id": "zorblax"}, {"id": "@zorblax"}, {"id": "zorblax", "images": ["zorblax"]}]
-        for subject in subjects:  # the names of saved ones, had she any
+        lent = [
+            learned(await answer(place.bob, "generate_reference_video", BOBS | {"subjects": [{"id": name}]}), name)
+            for name in place.handles["the name of one in her cast"]
+        ]
+        subjects = [{"id": "mothball"}, {"id": "@mothball"}, {"id": "mothball", "images": ["mothball"]}]
+        for subject in subjects:
             leaks += [
                 ("subjects", str(subject), secret)
-                for secret in ("wibblemoor", "quuxly", "alice")
+                for secret in ("zorblax", "wibblemoor", "quuxly", "alice")
                 if secret
                 in await answer(
-                    place.bob, "generate_reference_video", BOBS | {"prompt": "@zorblax", "subjects": [subject]}
+                    place.bob, "generate_reference_video", BOBS | {"prompt": "@mothball", "subjects": [subject]}
                 )
             ]
         hers = told(await place.alice.call_tool("list_reference_videos", {"limit": 50}))["jobs"]
     assert (leaks, told_apart) == ([], [])
     assert asked >= 100
-    assert [job["task_id"] for job in hers] == ["6f3c8f0e-2", "6f3c8f0e-1"]
+    assert lent[0] == lent[1]
+    assert [job["task_id"] for job in hers] == ["6f3c8f0e-3", "6f3c8f0e-2", "6f3c8f0e-1"]
 
 
 async def test_another_account_s_task_is_none_and_stays_as_it_is(tmp_path: Path) -> None:
@@ -165,13 +183,12 @@ async def test_another_account_s_task_is_none_and_stays_as_it_is(tmp_path: Path)
                     refusals.append((refusal.value.code, learned(str(refusal.value), name)))
                 if refusals[0] != refusals[1] or any(secret in refusals[0][1] for secret in SECRETS):
                     told_apart.append((what, method, refusals))
-        hers = await place.alice.call_tool("get_task_result", {"task_id": "6f3c8f0e-2", "wait_seconds": 0})
+        hers = await place.alice.call_tool("get_task_result", {"task_id": "6f3c8f0e-3", "wait_seconds": 0})
     assert told_apart == []
     assert "ancel" not in said(hers)
 
 
 async def test_no_resource_prompt_or_completion_tells_of_them(tmp_path: Path) -> None:
-    """None of these knows jobs today; one that does some day is asked here already."""
     async with Place.open(tmp_path) as place:
         seen = [
             (await place.bob.list_resources()).model_dump_json(),
@@ -179,6 +196,7 @@ async def test_no_resource_prompt_or_completion_tells_of_them(tmp_path: Path) ->
             (await place.bob.list_prompts()).model_dump_json(),
         ]
         listed = [str(resource.uri) for resource in (await place.bob.list_resources()).resources]
+        completed = list[str]()
         templates = [one.uri_template for one in (await place.bob.list_resource_templates()).resource_templates]
         for handle, _ in place.handles.values():
             for uri in (*listed, *templates, f"refvideo://jobs/{handle}", f"file://{handle}", handle):
@@ -189,14 +207,21 @@ async def test_no_resource_prompt_or_completion_tells_of_them(tmp_path: Path) ->
             given = {argument.name: "zorblax" for argument in prompt.arguments or []}
             found = (await place.bob.get_prompt(prompt.name, given)).model_dump_json()
             seen.append(learned(found, "zorblax"))
+            for argument in given:
+                asked = PromptReference(type="ref/prompt", name=prompt.name), {"name": argument, "value": "@mo"}
+                seen.append((await place.bob.complete(*asked)).model_dump_json())
+                if "mothball" in (await place.alice.complete(*asked)).model_dump_json():
+                    completed.append(argument)
+        assert "mothball" in (await place.alice.read_resource("refvideo://cast")).model_dump_json()
+        assert completed
     assert [text for text in seen for secret in SECRETS if secret in text] == []
 
 
 async def test_news_of_a_finished_video_is_its_account_s_alone(tmp_path: Path) -> None:
     async with Place.open(tmp_path) as place:
-        place.router.finish("6f3c8f0e-2")
+        place.router.finish("6f3c8f0e-3")
         await place.alice.call_tool("get_task_result", {"task_id": "6f3c8f0e-1"})
         asked = [said(await place.bob.call_tool("list_reference_videos", {})) for _ in range(3)]
         assert [text for text in asked if "more video" in text] == []
-        hers = await place.alice.call_tool("get_task_result", {"task_id": "6f3c8f0e-2"})
+        hers = await place.alice.call_tool("get_task_result", {"task_id": "6f3c8f0e-3"})
     assert told(hers)["state"] == "succeeded"

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
+from mcp.server.request_state import RequestStateSecurity
 
 from refvideo_mcp import __version__
 from refvideo_mcp.cast import Cast, Guests
@@ -30,6 +32,7 @@ from refvideo_mcp.tools import (
     complete_names,
     hear_of_cancelled,
     know_caller,
+    observed,
 )
 from refvideo_mcp.videos import Videos
 
@@ -174,23 +177,35 @@ def build_server(
             on_start(state)
             yield state
 
+    tools = build_tools()
     server = MCPServer(
         "refvideo",
         title="Reference to video",
         instructions=INSTRUCTIONS,
         version=__version__,
-        tools=list(build_tools()),
+        tools=list(tools),
         extensions=[Tasks(JobTasks()), player(_media_hosts(settings))],
-        middleware=[hear_of_cancelled, know_caller, by_client],
+        middleware=[
+            *([observed({tool.name for tool in tools})] if settings.http else []),
+            hear_of_cancelled,
+            know_caller,
+            by_client,
+        ],
         cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_KEEP_MS)},  # private: a list may depend on the client
         log_level=settings.log_level.upper(),  # type: ignore[arg-type]  # read from a list of the same names
         lifespan=lifespan,
+        request_state_security=_sealed_with(settings.secret),
     )
     for prompt in build_prompts():
         server.add_prompt(prompt)
     server.add_resource(CastResource.build())
     server.completion()(complete_names)  # type: ignore[no-untyped-call]  # the SDK gives the decorator no types
     return server
+
+
+def _sealed_with(secret: str) -> RequestStateSecurity | None:
+    """How confirmations are sealed that a client brings back; None: with a key of this process's own."""
+    return RequestStateSecurity(keys=[sha256(f"confirmations {secret}".encode()).digest()]) if secret else None
 
 
 def _media_hosts(settings: Settings) -> list[str]:

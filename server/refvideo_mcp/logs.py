@@ -1,12 +1,14 @@
 """Logging on stderr, which never waits for a reader; the key never gets through, not even in a traceback."""
 
 import atexit
+import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import cache
 from queue import SimpleQueue
 from threading import Thread
@@ -75,14 +77,19 @@ def _stderr() -> _Stderr:
 
 
 class _Redacting(logging.Formatter):
-    def __init__(self, keys: Callable[[], Iterable[str]]):
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    def __init__(self, keys: Callable[[], Iterable[str]], *, as_json: bool):
+        super().__init__("%(message)s" if as_json else "%(asctime)s %(levelname)s %(name)s: %(message)s")
         self._keys = keys
+        self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         for key in self._keys():
             text = text.replace(key, "[key]") if key else text
+        if self._as_json:
+            at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+            about = {"time": at, "level": record.levelname.lower(), "logger": record.name, "message": text}
+            return json.dumps(about | getattr(record, "call", {}))
         # What another program said must not move the cursor of the terminal that reads this.
         return "".join("?" if is_invisible(c) and c not in "\n\t" else c for c in text)
 
@@ -94,7 +101,9 @@ def logging_to_stderr(settings: Settings, other_keys: Callable[[], Iterable[str]
     The settings' key is left out of them, and so are `other_keys`.
     """
     handler = logging.StreamHandler(_stderr())
-    handler.setFormatter(_Redacting(lambda: ("" if settings.sandbox else settings.api_key, *other_keys())))
+    handler.setFormatter(
+        _Redacting(lambda: ("" if settings.sandbox else settings.api_key, *other_keys()), as_json=settings.log_json)
+    )
     for library in ("httpx2", "httpcore2"):  # they log whole URLs, and presigned links are secrets
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # its lines say that it tries again, but not what

@@ -37,12 +37,13 @@ class Settings:
     None where videos are not saved. `http`: callers come over HTTP, so this machine's files mean nothing to them.
     `max_wait` is in seconds; None = by the client's name. `database` is the ledger's file or URL; a sandbox inside the
     process has a ledger of its own. `auth`: how callers show who they are, "" = all are one account; `tokens_file` says
-    whose tokens are whose. `public_url`: where callers reach this server, "" = not told. `oauth_audience` is
-    what tokens of the `oauth_issuer` are made out to, "" = this server's address. `media_store` is
-    s3://bucket or s3://bucket/prefix, where pictures are uploaded to; "" = they are sent themselves. The user is asked
-    before a video of more than `confirm_above` seconds is bought; None = never. 0 = no limit. `fault`: sentences about
-    settings that cannot be used; the server still starts, and its calls say them. The cast is kept in `data_dir`;
-    None = it is not, as over HTTP unless somebody names a place.
+    whose tokens are whose. `oauth_audience` is what tokens of the `oauth_issuer` are made out to, "" = this server's
+    address. `public_url`: where callers reach this server, "" = not told. `secret` seals what they bring back, to this
+    process or to one beside it; "" = this process has one of its own. `media_store` is s3://bucket or s3://bucket/prefix,
+    where pictures are uploaded to; "" = they are sent themselves. The user is asked before a video of more than
+    `confirm_above` seconds is bought; None = never. 0 = no limit. `log_json`: a log line is a JSON object.
+    `fault`: sentences about settings that cannot be used; the server still starts, and its calls say them. The cast is
+    kept in `data_dir`; None = it is not, as over HTTP unless somebody names a place.
     """
 
     api_key: str = field(default="", repr=False)
@@ -58,6 +59,8 @@ class Settings:
     output_dir: Path | None = None
     max_wait: int | None = None
     log_level: str = "warning"
+    log_json: bool = False
+    secret: str = field(default="", repr=False)
     database: Path | str = Path()
     max_seconds_per_day: int = 300
     max_open_jobs: int = 10
@@ -128,6 +131,8 @@ class Settings:
             state_dir=_own("user_state_path"),
             cache_dir=_own("user_cache_path"),
             data_dir=given.read("REFVIDEO_DATA_DIR", _folder, None if http else _own("user_data_path")),
+            log_json=given.read("REFVIDEO_LOG_FORMAT", _is_json, False),
+            secret=given.read("REFVIDEO_SECRET", _secret, ""),
             log_level=given.read("REFVIDEO_LOG_LEVEL", _log_level, "warning"),
         )
         return replace(settings, fault=" ".join(given.faults))
@@ -195,6 +200,18 @@ def _public_url(text: str) -> str:
     if urlsplit(url).path:
         raise ValueError("must end with the host, or its port: /mcp follows by itself")
     return url
+
+
+def _is_json(text: str) -> bool:
+    if text.casefold() not in ("text", "json"):
+        raise ValueError("must be text or json")
+    return text.casefold() == "json"
+
+
+def _secret(text: str) -> str:
+    if len(text) < 32:
+        raise ValueError("must have 32 characters or more, such as openssl rand -hex 32 makes")
+    return text
 
 
 def _issuer(text: str) -> str:

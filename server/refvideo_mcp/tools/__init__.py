@@ -3,6 +3,7 @@
 from refvideo_mcp.tools.apps import add_pictures, read_video_piece
 from refvideo_mcp.tools.cast import CastResource, complete_names, know_caller
 from refvideo_mcp.tools.field import with_field
+from refvideo_mcp.tools.observed import observed
 from refvideo_mcp.tools.spec_tool import SpecTool
 from refvideo_mcp.tools.state import ACCOUNT, HUNG_UP, PLAYER, ServerState, hear_of_cancelled, state_in
 from refvideo_mcp.tools.tools import answer_about, generate_reference_video, get_task_result, list_reference_videos
@@ -19,6 +20,7 @@ __all__ = [
     "complete_names",
     "hear_of_cancelled",
     "know_caller",
+    "observed",
     "state_in",
     "with_field",
 ]
