@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp import Client, MCPError
 from mcp_types import PromptReference
@@ -30,6 +31,7 @@ PROMPT = "@zorblax dances on the wibblemoor"
 BOUGHT = {"prompt": PROMPT, "subjects": [{"id": "zorblax", "images": [PICTURE]}]}
 BOBS = {"prompt": "@1 naps", "subjects": [{"images": ["https://pictures.example/cat.png"]}]}
 KEPT = {"id": "mothball", "images": [data_uri(saved(scene(), "PNG"))], "remember": True}
+SLOWED_DOWN = "Server returned an error response"  # how the client tells of HTTP 429
 SECRETS = ("zorblax", "wibblemoor", "quuxly", "mothball", "alice")
 # What a call needs beside the argument that is tried.
 NEEDED: dict[str, dict[str, Any]] = {
@@ -125,10 +127,13 @@ def arguments_of(tool: Any) -> Iterator[str]:
 
 
 async def answer(client: Client, tool: str, arguments: dict[str, Any]) -> str:
-    try:
-        return (await client.call_tool(tool, arguments)).model_dump_json()
-    except MCPError as error:
-        return str(error)
+    while True:
+        try:
+            return (await client.call_tool(tool, arguments)).model_dump_json()
+        except MCPError as error:
+            if str(error) != SLOWED_DOWN:
+                return str(error)
+        await anyio.sleep(1)  # another process counts them
 
 
 async def test_no_tool_tells_of_another_account_s_job_by_any_of_its_names(tmp_path: Path) -> None:
@@ -140,6 +145,7 @@ async def test_no_tool_tells_of_another_account_s_job_by_any_of_its_names(tmp_pa
         await place.bob.call_tool("generate_reference_video", BOBS)
         # What is bought meanwhile has her words in it, and is in bob's own list from then on.
         for tool in sorted(tools, key=lambda tool: tool.name == "generate_reference_video"):
+            reads = tool.annotations is not None and tool.annotations.read_only_hint
             for argument in arguments_of(tool):
                 for what, (handle, like) in place.handles.items():
                     answers = [
@@ -148,7 +154,8 @@ async def test_no_tool_tells_of_another_account_s_job_by_any_of_its_names(tmp_pa
                     ]
                     asked += 1
                     leaks += [(tool.name, argument, what) for secret in SECRETS if secret in answers[0]]
-                    if tool.name != "generate_reference_video" and answers[0] != answers[1]:
+                    # What writes says what it wrote, another thing each time.
+                    if reads and answers[0] != answers[1]:
                         told_apart.append((tool.name, argument, what, *answers))
         lent = [
             learned(await answer(place.bob, "generate_reference_video", BOBS | {"subjects": [{"id": name}]}), name)
