@@ -4,19 +4,20 @@ import multiprocessing
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
+from datetime import datetime
 from pathlib import Path
 
 import anyio
 import pytest
 from mcp_types import CallToolResult
 
-from fake_router import LOST, FakeRouter, Reply, process, said, told
+from fake_router import LOST, FakeRouter, Reply, process, refused, said, told
 from marker import KEY
 from refvideo_mcp.app import running
 from refvideo_mcp.errors import Refused
 from refvideo_mcp.ledger import Draft, Job, Ledger
 from refvideo_mcp.settings import Settings
-from virtual_time import VirtualClock
+from virtual_time import EPOCH, VirtualClock
 
 pytest_plugins = ["ledger_places"]
 
@@ -231,6 +232,47 @@ async def test_a_call_repeated_after_the_file_is_gone_buys_nothing_again(
         assert [job["task_id"] for job in told(listed)["jobs"]] == ["task-1"]
     else:
         assert again.is_error
+
+
+@pytest.mark.anyio
+async def test_a_call_repeated_a_day_after_the_file_was_gone_buys_nothing_while_the_first_is_sent(file: Path) -> None:
+    """The machine slept: this process remembers the job however old it is by the clock on the wall."""
+    clock = VirtualClock()
+    router = FakeRouter(clock, submissions=[Reply(after=20)])
+    call = {"prompt": "@1 waves", "subjects": [{"images": ["https://example.com/cat.png"]}]}
+    async with clock.passing(), process(router, file) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.call_tool, "generate_reference_video", call)
+            await clock.sleep(5)
+            tasks.cancel_scope.cancel()
+        delete_with_logs(file)
+        clock.set_by += 26 * 3600
+        again = await client.call_tool("generate_reference_video", call)
+
+    assert again.is_error
+    assert len(router.posts) == 1
+
+
+@pytest.mark.anyio
+async def test_what_was_bought_before_the_file_was_gone_counts_in_the_allowance_and_what_was_rejected_does_not(
+    file: Path,
+) -> None:
+    clock = VirtualClock()
+    router = FakeRouter(clock, submissions=[refused(400, "ILLEGAL_PROMPT")])
+    subjects = [{"images": ["https://example.com/cat.png"]}]
+    async with clock.passing(), process(router, file, max_seconds_per_day=12) as client:
+        for prompt in ("@1 waves", "@1 runs"):
+            await client.call_tool("generate_reference_video", {"prompt": prompt, "subjects": subjects})
+        await clock.sleep(90)
+        delete_with_logs(file)
+        answer, refusal = [
+            await client.call_tool("generate_reference_video", {"prompt": prompt, "subjects": subjects})
+            for prompt in ("@1 sits", "@1 sleeps")
+        ]
+
+    assert said(answer).endswith("Allowance: 2 of 12 s of video left in these 24 hours.")
+    freed = datetime.fromtimestamp(EPOCH + 24 * 3600).astimezone()  # a day after the second call, not after the third
+    assert f"enough is free again at {freed:%Y-%m-%d %H:%M %Z}" in said(refusal)
 
 
 @pytest.mark.anyio

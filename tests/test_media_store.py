@@ -459,6 +459,7 @@ class TestHint:
             refused(400, "IMAGE_EXCEEDS_MAX_RESOLUTION"),
             refused(400, "INVALID_IMAGE_SIZE"),
             invalid("duration must be at most 8"),
+            Reply(400, {"reason": "ILLEGAL_IMAGE_CONTENT", "message": "the image shows too much"}, accepts=False),
         ],
     )
     async def test_a_refusal_for_something_else_does_not(

@@ -277,6 +277,11 @@ async def test_task_that_the_router_does_not_know_is_unknown(answer: Fake, reaso
     assert str(error) == f"{HOST} does not know the task t-1{said}. {CHECK_TASK}"
 
 
+async def test_task_that_an_error_names_is_shown_short_and_on_one_line() -> None:
+    error = await submit_error(fake(500, {"task_id": "t\n" * 100}))
+    assert error.happened.startswith(f"{HOST} answered HTTP 500. It names the task {'t ' * 39}t…. The job")
+
+
 async def test_unknown_task_of_any_name_is_shown_short_and_on_one_line() -> None:
     error = await read_error(fake(404), "x\n" + "y" * 100)
     assert str(error) == f"{HOST} does not know the task x {'y' * 77}…. {CHECK_TASK}"
@@ -325,7 +330,7 @@ async def test_submission_refused_with_a_clear_status_bought_nothing(status: int
     assert str(error) == f"{HOST} answered HTTP {status}. Nothing was bought. {advice}"
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308, 402, 405, 408, 409, 418, 425, 500, 502, 503, 504, 599])
+@pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 402, 405, 408, 409, 418, 425, 500, 502, 503, 504, 599])
 async def test_submission_answered_with_any_other_status_is_uncertain(status: int) -> None:
     error = await submit_error(fake(status, {"message": "hm"}))
     assert type(error) is Uncertain
@@ -339,7 +344,7 @@ async def test_submission_answered_with_any_other_status_is_uncertain(status: in
         (401, ReadRefused, f" {CHECK_KEY}"),
         (403, ReadRefused, f" {ENABLE}"),
         (422, ReadRefused, " Correct the argument it names and try again."),
-        (302, Unavailable, f" {CHECK_ADDRESS}"),
+        *((status, Unavailable, f" {CHECK_ADDRESS}") for status in (300, 302)),
         *((status, Unavailable, ASK_AGAIN) for status in (408, 409, 425, 429, 500, 502, 503, 504)),
     ],
 )
@@ -354,6 +359,8 @@ async def test_question_answered_with_only_a_status(status: int, kind: type, adv
     [
         ({"message": "queue full"}, ': "queue full"'),
         ({"task_id": ""}, ""),
+        ({"task_id": "  "}, ""),
+        ({"task_id": 1.5}, ""),
         ({"task_id": True}, ""),
         ({"task_id": {"id": "t-1"}}, ""),
         ({"data": "t-1"}, ""),
@@ -422,6 +429,7 @@ async def test_error_that_names_a_task_is_uncertain_whatever_else_it_says(
     [
         ({"error": {"message": "no such key", "code": "INVALID_API_KEY"}}, '400 INVALID_API_KEY: "no such key"'),
         ({"error": {"message": "bad", "code": 17}}, 'HTTP 400: "bad"'),
+        ({"reason": "ILLEGAL_PROMPT", "error": {"code": "INVALID_API_KEY"}}, "400 ILLEGAL_PROMPT"),
         ({"error": "bad"}, "HTTP 400"),
         ({"reason": "SOMETHING_NEW", "message": "bad"}, '400 SOMETHING_NEW: "bad"'),
         ({"reason": "x\u202e" * 100}, f"400 {'x ' * 29}x…"),
@@ -469,6 +477,13 @@ async def test_video_counts_more_than_any_status(status: int) -> None:
     assert (await router(fake(status, answer)).task_result("t-1")).state == "succeeded"
 
 
+@pytest.mark.parametrize("status", [400, 500])
+async def test_status_without_a_video_counts_in_a_success_only(status: int) -> None:
+    error = await read_error(fake(status, RUNNING))
+    assert isinstance(error, ReadRefused if status == 400 else Unavailable)
+    assert error.happened.startswith(f"{HOST} answered HTTP {status}")
+
+
 async def test_half_a_character_does_not_cost_the_task() -> None:
     """A gateway that cuts texts by UTF-16 units leaves half an emoji."""
     assert await router(fake(200, b'{"task_id": "t-1", "\\ud83d": "\\udc31"}')).submit(BODY) == "t-1"
@@ -491,6 +506,11 @@ async def test_key_is_in_no_error_even_if_the_router_echoes_it(status: int, reas
         assert '"Bearer [key] is bad [key] Authorization: [key]"' in str(error)
 
 
+async def test_key_is_in_no_name_of_another_task_even_if_the_router_echoes_it() -> None:
+    error = await read_error(fake(200, {"task": {"task_id": f"t-{KEY}", "status": "TASK_STATUS_PROCESSING"}}))
+    assert error.happened == f"{HOST} answered about another task (t-[key])."
+
+
 async def test_key_is_in_no_task_even_if_the_router_echoes_it() -> None:
     task = {"status": f"STATUS_{KEY}", "reason": f"{KEY} was refused"}
     result = await router(fake(200, {"task": task})).task_result("t-1")
@@ -511,6 +531,11 @@ async def test_presigned_link_is_in_no_error_and_no_task_even_if_the_router_echo
     for text in (str(error), result.task.reason):
         assert "0123abcd" not in text
         assert shown in text
+
+
+async def test_key_of_eight_characters_is_a_secret_already() -> None:
+    error = await submit_error(envelope(400, "ILLEGAL_PROMPT", "12345678 says no"), key="12345678")
+    assert error.happened == f'{HOST} answered 400 ILLEGAL_PROMPT: "[key] says no". Nothing was bought.'
 
 
 async def test_word_that_is_no_secret_is_left_in_the_text() -> None:
@@ -591,7 +616,7 @@ async def test_date_to_come_is_a_pause_until_then() -> None:
     [
         (fake(429), 0.0),
         (envelope(403, "RATE_LIMIT_EXCEEDED"), 0.0),
-        (envelope(429, "TOKEN_LIMIT_EXCEEDED"), 0.0),
+        (envelope(403, "TOKEN_LIMIT_EXCEEDED"), 0.0),
         (envelope(401, "FAILED_TO_AUTH"), None),
         (envelope(503, "SERVICE_NOT_AVAILABLE"), None),
     ],

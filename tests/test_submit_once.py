@@ -400,6 +400,20 @@ async def test_the_next_scene_with_the_same_characters_is_accepted_with_a_warnin
     assert len(router.posts) == 2
 
 
+async def test_of_many_uncertain_jobs_with_the_same_pictures_the_three_newest_are_named(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submissions = [LOST] * 4
+    lost = []
+    async with process(router, ledger) as client:
+        for number in range(4):
+            lost.append(key_in(await submit(client, f"@1 runs {number}")))
+            await clock.sleep(1)
+        (warning,) = told(await submit(client, "@1 sleeps"))["warnings"]
+
+    assert re.findall(r"job-[0-9a-f]{32}", warning) == lost[:0:-1]
+
+
 async def test_other_characters_are_accepted_without_a_warning(router: FakeRouter, ledger: Path) -> None:
     router.submissions = [LOST]
     async with process(router, ledger) as client:
@@ -877,6 +891,22 @@ async def test_after_an_hour_asleep_the_job_whose_post_is_open_is_not_bought_aga
     }
     assert len(router.posts) == 1
     assert told(found)["task_id"] == "task-1"
+
+
+async def test_a_call_beside_one_that_waits_since_before_a_day_asleep_buys_nothing(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    """Nobody gave up, and the ledger does not look so far back: this process knows that the POST is open."""
+    router.submissions = [Reply(after=100)]
+    async with process(router, ledger) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(submit, client)
+        await clock.sleep(10)
+        clock.set_by += 26 * 3600
+        answer = await submit(client)
+        tasks.cancel_scope.cancel()
+
+    assert "was sent minutes ago and its answer is overdue" in said(answer)
+    assert len(router.posts) == 1
 
 
 @pytest.mark.parametrize("jump", [3600, 60 * 3600])
