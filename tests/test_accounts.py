@@ -107,6 +107,23 @@ async def test_allowances_are_each_account_s_own(router: FakeRouter, ledger: Pat
     assert len(router.posts) == 2
 
 
+async def test_casts_are_each_account_s_own(router: FakeRouter, ledger: Path, tmp_path: Path) -> None:
+    """A name that another account has is like one that nobody has, and may be taken."""
+    pictures = [f"https://pictures.example/{name}.png" for name in ("alice", "bob")]
+    async with office(router, ledger, data_dir=tmp_path) as accounts:
+
+        async def buys(name: str, prompt: str, **subject: str) -> None:
+            await bought(accounts.of(name), prompt=prompt, subjects=[{"id": "fox"} | subject])
+
+        await buys("alice", "@fox runs", images=pictures[0], remember="yes")
+        with pytest.raises(NotInCast, match=r"^`subjects\[0\].images` is missing: 1-3 pictures"):
+            await buys("bob", "@fox naps")
+        await buys("bob", "@fox runs", images=pictures[1], remember="yes")
+        for name in ("alice", "bob"):
+            await buys(name, "@fox naps")
+    assert [post["subjects"][0]["images"] for post in router.posts] == [[image] for image in pictures * 2]
+
+
 async def test_an_account_may_have_a_router_key_of_its_own(clock: VirtualClock, ledger: Path) -> None:
     seen: list[str] = []
 

@@ -1,6 +1,8 @@
 """The cast: the same character again, in another chat, by its name alone."""
 
 import json
+import os
+import re
 import stat
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from pictures import data_uri, noise, private_exif, saved, scene
 from refvideo_mcp.cast import Cast, CastError
 from refvideo_mcp.errors import InvalidCall
 from refvideo_mcp.images import Picture
+from refvideo_mcp.jobs import casting
 from stdio_server import StdioServer
 from virtual_time import VirtualClock
 
@@ -367,6 +370,12 @@ class TestAsking:
         assert (router.posts, files(data)) == ([], [])
 
 
+DAMAGE = [
+    *("not JSON", "nothing that is text", "another form", "no pictures", "another's name"),
+    *("a time that no clock has", "a size that is none", "a picture gone", "a picture changed", "a path"),
+]
+
+
 class TestTrouble:
     async def test_a_full_disk_is_told_and_the_job_goes_on(
         self, router: FakeRouter, window: Window, tmp_path: Path, small_disk: Path
@@ -392,7 +401,7 @@ class TestTrouble:
         assert "Not kept" in said(await window.submit(subject, prompt="@fox hisses", **place))
         assert {path: path.read_bytes() for path in files(small_disk)} == before
 
-    @pytest.mark.parametrize("damage", ["not JSON", "another form", "a picture gone", "a picture changed", "a path"])
+    @pytest.mark.parametrize("damage", DAMAGE)
     async def test_a_damaged_member_is_told_and_stops_nobody_else(
         self, router: FakeRouter, window: Window, data: Path, fox: Path, damage: str
     ) -> None:
@@ -404,6 +413,16 @@ class TestTrouble:
         match damage:
             case "not JSON":
                 note.write_text("{")
+            case "nothing that is text":
+                note.write_bytes(b"\xff\xfe\0")
+            case "a time that no clock has":
+                note.write_text(re.sub('"last_used_at": .*', '"last_used_at": 1e999', note.read_text()))
+            case "another's name":
+                note.write_text(note.read_text().replace('"fox"', '"wolf"'))
+            case "no pictures":
+                note.write_text(json.dumps(json.loads(note.read_text()) | {"pictures": []}))
+            case "a size that is none":
+                note.write_text(re.sub('"width": .*', '"width": Infinity,', note.read_text()))
             case "another form":
                 note.write_text('{"name": "fox", "pictures": 7}')
             case "a picture gone":
@@ -435,6 +454,30 @@ class TestTrouble:
         answer = await window.submit({"id": "fox", "images": str(fox), "remember": True}, prompt="@fox sleeps")
         assert "The cast cannot be read" in said(answer)
         assert len(router.posts) == 1
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFO, whose reader waits for ever")
+    async def test_a_disk_that_does_not_answer_holds_up_no_other_call_and_nobody_for_long(
+        self, router: FakeRouter, window: Window, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(casting, "DISK_SECONDS", 0.3)  # real seconds, outside of our clock
+        await window.submit({"id": "fox", "images": URL, "remember": True})
+        (note,) = files(data)
+        note.unlink()
+        os.mkfifo(note)
+        try:
+            answer = await window.submit({"id": "fox"}, prompt="@fox sleeps")
+            assert said(answer) == (
+                "The disk of the cast did not answer within 0.3 s. "
+                "Nothing was sent or bought. Give the pictures themselves, and tell the user."
+            )
+            async with window.process() as client:
+                listed = await jobs(client)
+                assert [job["task_id"] for job in told(listed)["jobs"]] == ["task-1"]
+                assert "The disk of the cast did not answer within 0.3 s." in said(listed)
+            assert not (await window.submit({"id": "fox", "images": URL}, prompt="@fox wakes up")).is_error
+        finally:
+            os.close(os.open(note, os.O_RDWR | os.O_NONBLOCK))  # its readers wait no longer
+        assert len(router.posts) == 2
 
     async def test_over_http_no_path_of_the_server_is_told(self, window: Window, data: Path) -> None:
         no_folder(data / "cast")

@@ -35,6 +35,7 @@ MOST_MEMBERS = 100
 MOST_GUESTS = 20
 GUEST_SECONDS = 24 * 3600.0
 LONGEST_NAME, LONGEST_ABOUT = 100, 120
+LATEST = 1e11  # epoch seconds; a calendar has no later ones
 _FILE = re.compile(rf"[0-9a-f]{{64}}\.({'|'.join(get_args(Kind))})")
 NOTHING = "Nothing was sent or bought."
 
@@ -495,7 +496,7 @@ def _read(folder: Path) -> Member:
     text = (folder / SUBJECT).read_text("utf-8")
     try:
         told = json.loads(text)
-        return Member(
+        member = Member(
             str(told["name"]),
             tuple(_picture(folder, picture) for picture in told["pictures"]),
             str(told["about"]),
@@ -503,8 +504,12 @@ def _read(folder: Path) -> Member:
             float(told["saved_at"]),
             float(told["last_used_at"]),
         )
-    except (TypeError, KeyError, RecursionError) as error:
+    except (TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(str(error)) from None
+    is_time = all(0 <= time < LATEST for time in (member.saved_at, member.last_used_at))
+    if not (is_time and member.pictures and _key(member.name) == folder.name):
+        raise ValueError(member.name)
+    return member
 
 
 def _last_used(folder: Path) -> float:

@@ -1,12 +1,13 @@
 """What the cast has to do with a call: pictures that it lends, and pictures that it is to keep."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+import anyio
 
 from refvideo_mcp.cast import Cast, CastError, Guests, Member, SavedPicture, listed
 from refvideo_mcp.errors import InvalidCall, clean
@@ -21,6 +22,11 @@ __all__ = ["Keep", "Member", "NotInCast", "Order", "OwnCast", "ToKeep", "watch_g
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 3600.0
+DISK_SECONDS = 15.0
+HUNG = "Nothing was sent or bought. Give the pictures themselves, and tell the user."
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class NotInCast(InvalidCall):
@@ -67,11 +73,6 @@ class Order:
     guests: tuple[str, ...] = ()
 
     @property
-    def sources(self) -> dict[str, str]:
-        """Where the lent pictures came from, by what stands for them."""
-        return {image: image.rpartition("/")[0] for image in self.lent}
-
-    @property
     def without_lent(self) -> ReferenceVideoRequest:
         """The request with the caller's own pictures only."""
         subjects = [
@@ -97,7 +98,7 @@ class Order:
 
 
 class OwnCast:
-    """The cast of one account, asked in threads."""
+    """The cast of one account, asked in threads, and no call waits long for a disk that does not answer."""
 
     def __init__(self, services: Services, account: str):
         self._services = services
@@ -111,7 +112,7 @@ class OwnCast:
         Raises:
             CastError: nobody can.
         """
-        return await self._services.on_disk(self._cast.members, self._account)
+        return await self._asked(self._cast.members, self._account)
 
     async def portraits(self, members: Sequence[Member]) -> list[bytes | None]:
         """A small JPEG of each, where one of the pictures is a file."""
@@ -125,7 +126,7 @@ class OwnCast:
             CastError: it cannot be read.
         """
         wanted = [subject.id for subject in call.subjects if subject.images is None]
-        found = await self._services.on_disk(self._lent, call, wanted) if wanted else {}
+        found = await self._asked(self._lent, call, wanted) if wanted else {}
         lent: dict[str, Picture] = {}
         subjects = []
         for called in call.subjects:
@@ -172,7 +173,7 @@ class OwnCast:
         Raises:
             InvalidCall, CastError: they could not be kept.
         """
-        return await self._services.on_disk(self._new_names, order) if order.keep else []
+        return await self._asked(self._new_names, order) if order.keep else []
 
     async def check(self, wanted: Sequence[ToKeep]) -> None:
         """That they could be kept.
@@ -181,9 +182,7 @@ class OwnCast:
             InvalidCall, CastError: they could not.
         """
         for one in wanted:
-            await self._services.on_disk(
-                partial(self._cast.check, self._account, one.name, one.pictures, replaces=one.replaces)
-            )
+            await self._asked(self._cast.check, self._account, one.name, one.pictures, replaces=one.replaces)
 
     async def keep(self, one: ToKeep) -> None:
         """Keep one.
@@ -192,16 +191,14 @@ class OwnCast:
             InvalidCall, CastError: it could not.
         """
         await self._services.on_disk(
-            partial(
-                self._cast.keep,
-                self._account,
-                one.name,
-                one.pictures,
-                about=one.about,
-                voice_id=one.voice_id,
-                replaces=one.replaces,
-                now=self._services.clock.now(),
-            )
+            self._cast.keep,
+            self._account,
+            one.name,
+            one.pictures,
+            about=one.about,
+            voice_id=one.voice_id,
+            replaces=one.replaces,
+            now=self._services.clock.now(),
         )
 
     async def used(self, name: str) -> None:
@@ -254,6 +251,11 @@ class OwnCast:
             member = await self._services.on_disk(self._cast.get, self._account, name)
         await self._services.on_disk(self._cast.remove, self._account, name)
         return member
+
+    async def _asked(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with anyio.move_on_after(DISK_SECONDS):
+            return await self._services.on_disk(function, *args, **kwargs)
+        raise CastError(f"The disk of the cast did not answer within {DISK_SECONDS:.2g} s.", HUNG)
 
     def _give(self, name: str, pictures: Sequence[Picture]) -> None:
         if self._cast.get(self._account, name) is not None:

@@ -45,7 +45,6 @@ async def prepare(
     """
     destination = await services.consent.destination(save_to, roots) if save_to else None
     loaded = await services.images.load(order.request, roots, ready=order.lent, keep_whole=bool(order.keep))
-    loaded = replace(loaded, sources={**loaded.sources, **order.sources})
     keep = order.to_keep(loaded)
     await OwnCast(services, account).check(keep)
     make = partial(draft_of, account, loaded, key, str(destination) if destination else None)
