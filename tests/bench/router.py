@@ -13,6 +13,7 @@ from typing import BinaryIO
 from urllib.parse import parse_qsl, urlsplit
 
 BUFFER_BYTES = 4 * 2**20
+UNKNOWN = {"code": 404, "reason": "TASK_NOT_FOUND", "message": "no such task"}
 REASONS = {"500": "CREATE_TASK_FAILED", "503": "SERVICE_NOT_AVAILABLE", "429": "RATE_LIMIT_EXCEEDED"}
 FAULTS = ("reset", "garbage", "slow", *REASONS)
 SLOW_SECONDS = 3.0
@@ -70,6 +71,8 @@ class Router:
         reply = {"POST": self._accept, "GET": self._told}[method](path, query)
         if fault in REASONS:
             await self._reply(writer, int(fault), {"code": int(fault), "reason": REASONS[fault], "message": "no"})
+        elif reply is None:
+            await self._reply(writer, 404, UNKNOWN)
         else:
             await self._reply(writer, 200, "<html>" if fault == "garbage" else reply)
         return True
@@ -93,6 +96,8 @@ class Router:
         if path == "/events":
             return self.events
         task = query["task_id"]
+        if task not in self.events:
+            return None
         now, events = time.monotonic(), self.events[task]
         events["polls"].append(now)
         video = {"video_url": f"{self.url}/videos/{task}", "video_url_ttl": "3600", "video_type": "mp4"}
