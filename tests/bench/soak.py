@@ -22,10 +22,14 @@ WORKERS = 4
 FAULTS = 0.1
 PAUSE_SECONDS = 0.1
 SAMPLES = 15
+REMEMBERS = (
+    "a process keeps what it knows of its last 1,000 jobs, and SQLite the statements and pages that they needed: "
+    "memory grows until then, and is flat from then on."
+)
 
 
 def soak(bench: Bench, minutes: float) -> Iterator[Figure]:
-    """Samples every 2 s; half a minute of them from minute 5 on (or a third of it all) is held against the last."""
+    """Samples every 2 s; the last half a minute is held against one from minute 5 on (or a third of it all)."""
     bench.router(least=1, most=20, faults=FAULTS, mb=0.2)
     homes = {"stdio": bench.home(), "HTTP": bench.home()}
     pipe = bench.ours(Stdio, homes["stdio"], REFVIDEO_OUTPUT_DIR=str(bench.home()))
@@ -45,22 +49,26 @@ def soak(bench: Bench, minutes: float) -> Iterator[Figure]:
         samples.append((time.monotonic() - begun, found))
     for thread in threads:
         thread.join()
-    early = min(EARLY_MINUTES, minutes / 3) * 60
-    later = [found for at, found in samples if early <= at]
-    count = min(SAMPLES, len(later) // 2)
-    near, last = later[:count], later[-count:]
+    early, later = min(EARLY_MINUTES, minutes / 3), minutes * 2 / 3
+
+    def around(minute: float) -> list[dict[str, list[float]]]:
+        after = [found for at, found in samples if at >= minute * 60]
+        return after[: min(SAMPLES, len(samples) // 6)]
+
+    last = [found for _, found in samples[-len(around(0)) :]]
     kinds = (
-        ("memory", "MB", 1.1),
-        ("descriptors", "", 1.2),
-        ("threads", "", 1.2),
-        ("the ledger's file, a job", "kB", 1.1),
-        ("the ledger's log", "MB", 1.1),
+        (0, "memory", "MB", 1.1, early, REMEMBERS),
+        (0, "memory", "MB", 1.1, later, ""),
+        (1, "descriptors", "", 1.2, early, ""),
+        (2, "threads", "", 1.2, early, ""),
+        (3, "the ledger's file, a job", "kB", 1.1, early, ""),
+        (4, "the ledger's log", "MB", 1.1, early, ""),
     )
     for door in servers:
-        for place, (kind, unit, most) in enumerate(kinds):
-            late, soon = ([found[door][place] for found in side] for side in (last, near))
+        for place, kind, unit, most, since, reason in kinds:
+            ends, begins = ([found[door][place] for found in side] for side in (last, around(since)))
             what = f"soak of {minutes:g} minutes, {work.calls[door]:,} calls on {door}: {kind} at the end"
-            yield Figure(what, f"minute {early / 60:.1f}", unit, late, soon, most)
+            yield Figure(what, f"minute {since:.1f}", unit, ends, begins, most, reason=reason)
 
 
 def _sample(server: Server, ledger: Path) -> list[float]:
