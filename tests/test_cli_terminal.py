@@ -42,9 +42,8 @@ def test_a_bar_shows_how_long_it_takes_and_the_path_comes_last(place: Place) -> 
 
 
 @pytest.mark.parametrize("columns", [60, 80, 140])
-def test_a_list_breaks_no_word_where_the_terminal_ends(place: Place, columns: int) -> None:
-    words = [f"word{number}" for number in range(40)]
-    place.generate(f"@hero {' '.join(words)} [rehearse:drop-after]")
+def test_a_list_cuts_a_prompt_where_the_terminal_ends(place: Place, columns: int) -> None:
+    place.generate(f"@hero {' '.join(f'word{number}' for number in range(40))} [rehearse:drop-after]")
     terminal, its_end = os.openpty()
     seen = b""
     with running("list", stdout=its_end, settings=place.settings | {"COLUMNS": str(columns)}, folder=place.folder):
@@ -54,11 +53,9 @@ def test_a_list_breaks_no_word_where_the_terminal_ends(place: Place, columns: in
                 seen += more
     os.close(terminal)
     lines = re.sub(r"\x1b\[[0-9;?]*m", "", seen.decode()).split("\r\n")
-    assert max(map(len, lines)) <= columns or columns < 68  # the id is never broken
-    shown = re.findall(r"word\d+(?!\w*…)", "\n".join(lines))
-    assert shown == words[: len(shown)]
-    assert len(shown) >= (40 if columns <= 80 else 2)
+    assert max(map(len, lines)) <= columns
     assert "uncertain" in lines[1]
+    assert lines[1].endswith("…")
 
 
 def test_a_yes_for_a_folder_is_remembered(place: Place, elsewhere: Path) -> None:

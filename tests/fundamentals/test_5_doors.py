@@ -56,10 +56,10 @@ async def test_on_stdio_the_sandbox_makes_a_video_that_plays_and_costs_nothing(t
         finished = await client.call_tool("get_task_result", {"task_id": task_id}, progress_callback=progressed)
 
     (file,) = (tmp_path / "videos").iterdir()
-    seed, preview = told(finished)["seed"], told(finished)["preview"]
+    seed, preview, last = (told(finished)[name] for name in ("seed", "preview", "last_frame"))
     assert said(finished) == (
         f"[sandbox] Done: the video is saved at {file} (job {task_id}). Seed {seed}. (Preview: {preview}) "
-        "Tell the user where the file is. Say that the video is simulated."
+        f"(Last frame: {last}) Tell the user where the file is. Say that the video is simulated."
     )
     with av.open(str(file)) as video:
         stream = video.streams.video[0]

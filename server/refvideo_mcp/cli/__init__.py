@@ -40,7 +40,7 @@ COMMANDS = {
         "Wait for a job and save its video.",
         "refvideo-mcp result 6f3c8f0e-2b71-4d0a-9c55-0d9f1e7a4b26",
     ),
-    "list": ("jobs", "List the newest jobs and their files.", "refvideo-mcp list --state succeeded"),
+    "list": ("jobs", "List jobs and their files, and what is left of the allowance.", "refvideo-mcp list fox lantern"),
     "save": (
         "jobs",
         "Fetch a finished video again.",

@@ -229,15 +229,18 @@ async def _ask_router(settings: Settings) -> list[Check]:
         await router.task_result(f"refvideo-doctor-{uuid.uuid4().hex}")
     except RefvideoError as error:
         trouble = error
-    finally:
-        await router.aclose()
+    ahead = router.clock_ahead
+    balance = await router.balance() if router.answered else None
+    await router.aclose()
     if trouble is not None and not router.answered:
         remedy = "Check the network, the proxy and MYROUTER_BASE_URL."
         return [
             Check("router", False, trouble.happened, remedy),
             *_not_asked("nobody answered", ("accepted", "clock")),
         ]
-    return [Check("router", True, f"{router.host} answers"), _accepted(router, trouble), _clock(router.clock_ahead)]
+    told = [] if balance is None else [Check("balance", True, f"{balance:.2f}, says {router.host}")]
+    answers = Check("router", True, f"{router.host} answers")
+    return [answers, _accepted(router, trouble), *told, _clock(ahead)]
 
 
 def _not_asked(why: str, names: tuple[str, ...] = ("router", "accepted", "clock")) -> list[Check]:

@@ -5,10 +5,10 @@ import asyncio
 import json
 import os
 import sys
-import textwrap
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -17,6 +17,7 @@ from refvideo_mcp.cli import DONE, INTERRUPTED
 from refvideo_mcp.cli.console import Console, agreed
 from refvideo_mcp.cli.options import add_json_option, add_spec_options, given, subjects_of
 from refvideo_mcp.cli.results import print_error, print_job, print_json
+from refvideo_mcp.cli.table import print_jobs
 from refvideo_mcp.doors.shutdown import BEING_SUBMITTED, Shutdown
 from refvideo_mcp.errors import Refused, RefvideoError, clean
 from refvideo_mcp.files import NoPath, parse_path, scheme_of
@@ -32,9 +33,7 @@ from refvideo_mcp.jobs import (
     about_twin,
     answers_of,
     is_lost,
-    opened,
     progress_message,
-    row_note,
 )
 from refvideo_mcp.ledger import OPEN, Draft, Job
 from refvideo_mcp.logs import logging_to_stderr
@@ -61,11 +60,6 @@ WRITTEN = {
     ),
     "save_to": ("--save-to", {"metavar": "PATH", "help": "a folder or .mp4 path for the video"}),
 }
-
-INDENT = " " * 18
-SHORTEST_PROMPT = 30
-LONGEST = 300
-LONGEST_PATH = 4096
 
 
 def add_generate(parser: argparse.ArgumentParser) -> None:
@@ -137,26 +131,42 @@ def _result(options: argparse.Namespace) -> int:
 
 
 def add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", metavar="WORD", nargs="*", help="only jobs that have all of these, as --query")
     add_spec_options(parser, ListCall, {})
+    parser.add_argument("--open", dest="state", action="store_const", const="open", help="as --state open")
+    parser.add_argument("--failed", dest="state", action="store_const", const="failed", help="as --state failed")
     add_json_option(parser)
     parser.set_defaults(run=_list)
 
 
 def _list(options: argparse.Namespace) -> None:
-    """Print the jobs, newest first; what is longer than one line comes on the next."""
+    """Print a table of the jobs, newest first, what is left of the allowance, and the balance where that is told."""
     settings = read_settings(needs_memory=True)
-    call = read_arguments(ListCall, given(options, ListCall))
+    arguments = given(options, ListCall)
+    if options.words:
+        arguments["query"] = " ".join([arguments.get("query", ""), *options.words])
+    call = read_arguments(ListCall, arguments)
 
-    async def search(account: Account) -> Found:
-        return await account.search(call)
+    async def search(account: Account) -> tuple[Found, float | None]:
+        return await account.search(call), await account.balance()
 
-    found = run_with_jobs(settings, search)
+    found, balance = run_with_jobs(settings, search)
+    filtered = bool(call.model_fields_set - {"limit"})
     if options.json:
-        print_json(answers_of(found, _next_step(found.jobs, filtered=bool(call.model_fields_set - {"limit"}))))
+        print_json(answers_of(found, _next_step(found.jobs, filtered=filtered)), balance=balance)
     elif found.jobs:
-        _print_list(found, Console(sys.stdout, 0))
+        told = "" if balance is None else f"Balance at {urlsplit(settings.base_url).netloc}: {balance:.2f}"
+        print_jobs(found, Console(sys.stdout, 0), told)
     else:
-        print("No jobs yet." if call.state is None else f"No job is {call.state}.")
+        print(_none(call))
+
+
+def _none(call: ListCall) -> str:
+    if call.query:
+        return f"No {call.state or ''} job has all of these words in its prompt, ids or file name.".replace("  ", " ")
+    if call.state:
+        return f"No job is {call.state}."
+    return "No older job." if call.before else "No jobs yet."
 
 
 def add_save(parser: argparse.ArgumentParser) -> None:
@@ -386,36 +396,6 @@ def _interrupted(known: list[Job], sign: str) -> RefvideoError:
     error = RefvideoError(f"{sign}Interrupted:", way_back)
     error.job = known[-1] if known else None
     return error
-
-
-def _print_list(found: Found, console: Console) -> None:
-    jobs = found.jobs
-    width = max(len(job.handle) for job in jobs)
-    # On a terminal that is too narrow for the prompt it has a line of its own; a program gets one line per job.
-    room = console.columns - len(_start("", "", "", width)) if console.is_terminal else LONGEST
-    beside = room >= SHORTEST_PROMPT
-    console.line(_start("time", "state", "id", width), "dim", "prompt" if beside else "", "dim")
-    for job in jobs:
-        start = _start(f"{opened(job):%Y-%m-%d %H:%M}", job.state, job.handle, width)
-        prompt = clean(job.prompt or "", LONGEST)
-        console.line(start if beside else start.rstrip(), "", clean(prompt, room) if beside else "", "dim")
-        if not beside and prompt:
-            _print_below(console, prompt)
-        if job.saved_to:
-            console.line(f"{INDENT}{clean(job.saved_to, LONGEST_PATH)}")
-        elif note := row_note(job, found.now):
-            _print_below(console, note)
-
-
-def _start(time: str, state: str, handle: str, width: int) -> str:
-    return f"{time:<16}  {state:<10}  {handle:<{width}}  "
-
-
-def _print_below(console: Console, text: str) -> None:
-    """Words, broken between them where a terminal would break them anywhere."""
-    width = max(SHORTEST_PROMPT, console.columns - len(INDENT)) if console.is_terminal else LONGEST
-    for line in textwrap.wrap(text, width, break_on_hyphens=False):
-        console.line(f"{INDENT}{line}", "dim")
 
 
 def _next_step(jobs: Sequence[Job], *, filtered: bool) -> str:

@@ -89,9 +89,11 @@ def print_line(text: str) -> None:
         sys.stdout.buffer.write(os.fsencode(text) + b"\n")
 
 
-def print_json(answer: BaseModel) -> None:
+def print_json(answer: BaseModel, **more: object) -> None:
+    """The answer and `more` that is told, as one document."""
+    told = answer.model_dump(mode="json", exclude_none=True) | {n: v for n, v in more.items() if v is not None}
     # In ASCII, which every terminal and pipe can carry.
-    print(json.dumps(answer.model_dump(mode="json", exclude_none=True), indent=2))
+    print(json.dumps(told, indent=2))
 
 
 def _outcome(job: Job) -> Outcome:

@@ -270,6 +270,10 @@ class Account:
             raise unlisted(handle, newest, self.host) if self._services.adopts else not_the_account_s(handle, newest)
         return job.at(self._clock.now())
 
+    async def balance(self) -> float | None:
+        """What the gateway says is left on its account, in its currency; None where it says nothing of it."""
+        return await self._services.router.balance()
+
     async def news(self) -> list[Job]:
         """Videos finished since anyone last looked, each reported once; none while the ledger cannot tell.
 

@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 
 SUBMIT_PATH = "/v3/async/vidu-q2-reference2video"
 RESULT_PATH = "/v3/async/task-result"
+# Two gateways of the family tell a balance there; the others answer 404.
+USER_PATH = "/v3/user"
+BALANCE_SECONDS = 2.0
+CREDITS_PER_UNIT = 10_000
+MOST_CREDIT = 1e15
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 LONGEST_PAUSE_SECONDS = 3600.0
 PIECE_BYTES = 2**19
@@ -135,6 +140,17 @@ class Router:
         result.task.status = reply.without_secrets(result.task.status)
         result.task.reason = reply.without_secrets(result.task.reason)
         return result
+
+    async def balance(self) -> float | None:
+        """What is left on the key's account, in its currency; None where the gateway does not tell it at once."""
+        try:
+            with anyio.fail_after(BALANCE_SECONDS):
+                reply = await self._exchange("GET", USER_PATH)
+        except Exception:  # a courtesy: not documented, and nothing depends on it
+            return None
+        left = reply.json.get("credit_balance") if reply.ok else None
+        is_number = isinstance(left, int | float) and not isinstance(left, bool) and abs(left) < MOST_CREDIT
+        return left / CREDITS_PER_UNIT if is_number and left is not None else None
 
     def _unreached(self, error: Exception) -> SubmitRejected:
         """What an exception means before anything of the request has left."""
