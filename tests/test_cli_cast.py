@@ -1,9 +1,14 @@
 """The cast from the command line: whom a person adds, looks at, renames and removes."""
 
+import base64
+import io
 import json
+import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +116,40 @@ def test_what_is_kept_of_one_is_shown_with_the_paths_alone_on_stdout(place: Plac
         "about": "a red fox",
         "voice_id": "v-1",
         "pictures": [path, URL],
+        "saved_at": told(place, "fox")["saved_at"],
         "last_used_at": told(place, "fox")["last_used_at"],
     }
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("terminal", "form"),
+    [
+        ({"TERM_PROGRAM": "iTerm.app"}, r"\x1b\]1337;File=inline=1;size=\d+:([^\a]+)\a"),
+        ({"TERM_PROGRAM": "WezTerm"}, r"\x1b\]1337;File=inline=1;size=\d+:([^\a]+)\a"),
+        ({"TERM": "xterm-kitty"}, r"\x1b_G(?:a=T,f=100,)?m=[01];([^\x1b]*)\x1b\\"),
+        ({"TERM": "xterm"}, None),
+    ],
+)
+def test_a_terminal_that_can_shows_the_pictures(place: Place, terminal: dict[str, str], form: str | None) -> None:
+    ok(place, "add", "fox", "side.jpg")
+    ours, its = os.openpty()
+    settings = place.settings | {"TERM_PROGRAM": "", "TERM": "xterm"} | terminal
+    with running("cast", "show", "fox", stdin=its, stdout=its, settings=settings, folder=place.folder) as command:
+        os.close(its)
+        seen = ""
+        with suppress(OSError):  # how Linux says that the command has ended
+            while more := os.read(ours, 65536):
+                seen += more.decode()
+        assert command.wait() == 0
+    os.close(ours)
+    (path,) = told(place, "fox")["pictures"]
+    assert seen.endswith(f"{path}\r\n")
+    if form is None:
+        assert "\x1b" not in seen
+        return
+    with Image.open(io.BytesIO(base64.b64decode("".join(re.findall(form, seen))))) as shown:
+        assert (shown.format, max(shown.size)) == ("PNG", 240)
 
 
 def test_only_the_owner_can_read_what_is_kept(place: Place) -> None:

@@ -1,10 +1,13 @@
 """`refvideo-mcp cast`: whom the cast has, for people: add, list, show, rename, remove."""
 
 import argparse
+import base64
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +29,8 @@ Result = TypeVar("Result")
 STEPS_WIDTH = len("pictures")
 LONGEST_NAME, LONGEST_LINE = 40, 120
 SHORTEST_LINE = 30
+SHOWN_PIXELS = 240
+KITTY_PIECE = 4096
 
 
 def add_cast(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +110,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    """Print what is kept of one; the pictures alone on stdout."""
+    """Print what is kept of one; the pictures alone on stdout, and to be seen on a terminal that can show them."""
     name = bare_id(options.name)
 
     async def look(account: Account) -> Member:
@@ -120,7 +125,9 @@ def _show(options: argparse.Namespace) -> None:
     for what, fact in facts.items():
         if fact:
             console.noted(what, clean(fact, LONGEST_LINE))
-    for picture in _pictures(member):
+    for kept, picture in zip(member.pictures, _pictures(member), strict=True):
+        if not isinstance(kept, str) and sys.stdout.isatty() and (drawn := _drawn(kept.path)):
+            print(drawn)
         print_line(picture)
 
 
@@ -186,6 +193,25 @@ def _print_table(members: Sequence[Member], console: Console) -> None:
         console.line(start if about else start.rstrip(), "", about, "dim")
 
 
+def _drawn(picture: Path) -> str:
+    """What makes this terminal show the picture, small; "" where it is not known to show any."""
+    is_kitty = "KITTY_WINDOW_ID" in os.environ or os.environ.get("TERM") == "xterm-kitty"
+    if not is_kitty and os.environ.get("TERM_PROGRAM") not in ("iTerm.app", "WezTerm"):
+        return ""
+    from PIL import Image
+
+    png = BytesIO()
+    with Image.open(picture) as small:
+        small.thumbnail((SHOWN_PIXELS, SHOWN_PIXELS))
+        small.save(png, "PNG")
+    text = base64.b64encode(png.getvalue()).decode()
+    if not is_kitty:
+        return f"\033]1337;File=inline=1;size={png.tell()}:{text}\a"
+    pieces = [text[start : start + KITTY_PIECE] for start in range(0, len(text), KITTY_PIECE)]
+    heads = ["a=T,f=100,m=1", *["m=1"] * (len(pieces) - 1), "m=0"]  # an empty piece ends them
+    return "".join(f"\033_G{head};{piece}\033\\" for head, piece in zip(heads, [*pieces, ""], strict=True))
+
+
 def _padded(text: str, width: int) -> str:
     return text + " " * (width - cell_len(text))
 
@@ -212,9 +238,14 @@ def _told(member: Member) -> Mapping[str, Any]:
         "about": member.about,
         "voice_id": member.voice_id,
         "pictures": _pictures(member),
-        "last_used_at": datetime.fromtimestamp(member.last_used_at, UTC).isoformat(timespec="seconds"),
+        "saved_at": _time(member.saved_at),
+        "last_used_at": _time(member.last_used_at),
     }
     return {name: fact for name, fact in facts.items() if fact}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _print_json(told: Mapping[str, Any]) -> None:

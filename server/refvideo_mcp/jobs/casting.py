@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 
 from refvideo_mcp.cast import Cast, CastError, Guests, Member, SavedPicture, listed
-from refvideo_mcp.errors import InvalidCall, clean
+from refvideo_mcp.errors import Advice, InvalidCall, clean
 from refvideo_mcp.images import LoadedRequest, Picture
 from refvideo_mcp.jobs.recipe import CAST
 from refvideo_mcp.jobs.services import Services
@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 3600.0
 DISK_SECONDS = 15.0
-HUNG = "Nothing was sent or bought. Give the pictures themselves, and tell the user."
+HUNG = Advice(
+    "Nothing was sent or bought. Give the pictures themselves, and tell the user.", "Mend that, then try again."
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -216,9 +218,9 @@ class OwnCast:
             InvalidCall: there is none of that name.
             CastError: it cannot be read.
         """
-        found = await self._services.on_disk(self._cast.load, self._account, name)
+        found = await self._asked(self._cast.load, self._account, name)
         if found is None:
-            raise await self._services.on_disk(self._cast.unknown, self._account, name)
+            raise await self._asked(self._cast.unknown, self._account, name)
         return found[0]
 
     async def damaged(self) -> list[tuple[Path, str | None]]:
@@ -227,8 +229,8 @@ class OwnCast:
         Raises:
             CastError: nobody can be read.
         """
-        folders = await self._services.on_disk(self._cast.damaged, self._account)
-        return [(folder, await self._services.on_disk(self._cast.name_in, folder)) for folder in folders]
+        folders = await self._asked(self._cast.damaged, self._account)
+        return [(folder, await self._asked(self._cast.name_in, folder)) for folder in folders]
 
     async def rename(self, old: str, new: str) -> None:
         """Call one by another name.
@@ -237,7 +239,7 @@ class OwnCast:
             InvalidCall: there is none of the old name, or one of the new.
             CastError: it cannot be written.
         """
-        await self._services.on_disk(self._cast.rename, self._account, old, new)
+        await self._asked(self._cast.rename, self._account, old, new)
 
     async def remove(self, name: str) -> Member | None:
         """Delete one; what it was, None if it was damaged.
@@ -248,8 +250,8 @@ class OwnCast:
         """
         member = None
         with suppress(CastError):
-            member = await self._services.on_disk(self._cast.get, self._account, name)
-        await self._services.on_disk(self._cast.remove, self._account, name)
+            member = await self._asked(self._cast.get, self._account, name)
+        await self._asked(self._cast.remove, self._account, name)
         return member
 
     async def _asked(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
