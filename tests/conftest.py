@@ -5,6 +5,7 @@ And what most tests of jobs begin with: a clock, a router that lives by it, and 
 
 import gc
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -18,6 +19,10 @@ from fake_router import FakeRouter
 from marker import KEY
 from reporting import pytest_make_collect_report, pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
 from virtual_time import VirtualClock
+
+# What tests import and start hundreds of times is compiled once, though a container's image says otherwise.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 MORE_WORKERS_THAN_CORES = 2
 OURS_AND_BELOW = ("refvideo_mcp", "mcp", "httpx2", "httpcore2")
