@@ -31,7 +31,8 @@ INSTRUCTIONS = (
     "One subject per person or thing; name each as @id in the prompt. "
     "Pictures pasted into the chat cannot be read here: ask for a file path or URL. "
     "Never start a second job because the first is slow: call get_task_result again. "
-    "When the video is ready, tell the user where the file is. list_reference_videos finds lost task ids."
+    "When the video is ready, tell the user where the file is. "
+    "list_reference_videos finds lost task ids, and what a video was made of."
 )
 
 
