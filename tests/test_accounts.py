@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
@@ -200,3 +201,18 @@ async def test_a_caller_without_an_account_is_given_nobody_s(router: FakeRouter,
         with pytest.raises(RuntimeError, match="without an account"):
             _ = state.account
         assert replace(state, owner="alice").account.name == "alice@api.myrouter.ai"
+
+
+async def test_one_account_s_questions_that_hang_leave_room_for_another_s(clock: VirtualClock, ledger: Path) -> None:
+    class Hanging(FakeRouter):
+        async def _look(self, request: httpx2.Request) -> httpx2.Response:
+            if request.url.params["task_id"] != "task-31":
+                await anyio.sleep_forever()
+            return await super()._look(request)
+
+    async with office(Hanging(clock), ledger, max_open_jobs=0, max_seconds_per_day=0) as accounts:
+        for number in range(30):
+            await bought(accounts.of("alice"), prompt=f"@1 runs {number}")
+        await clock.sleep(60)
+        assert (await bought(accounts.of("bob"))).task_id == "task-31"
+        assert (await accounts.of("bob").wait("task-31", 120)).state == "succeeded"

@@ -10,13 +10,14 @@ from refvideo_mcp.errors import Advice, Refused
 from refvideo_mcp.jobs.account import Account
 from refvideo_mcp.jobs.casting import watch_guests
 from refvideo_mcp.jobs.rules import Limits
-from refvideo_mcp.jobs.services import Background, Services
+from refvideo_mcp.jobs.services import Background, Services, Turns
 from refvideo_mcp.ledger import LedgerError
 from refvideo_mcp.router import Router
 
 __all__ = ["Accounts", "no_key"]
 
 IDLE_SECONDS = 600.0
+SHARE_OF_REQUESTS, SHARE_OF_DOWNLOADS = 5, 2
 
 
 def no_key() -> Refused:
@@ -101,6 +102,12 @@ class Accounts:
             services = replace(services, router=self._routers[key])
         if not services.router.has_key:
             raise no_key()
+        if not services.adopts:  # there are others: what hangs for one of them must not take every turn
+            services = replace(
+                services,
+                requests=Turns(SHARE_OF_REQUESTS, services.requests),
+                downloads=Turns(SHARE_OF_DOWNLOADS, services.downloads),
+            )
         account = Account(services, self._background, f"{name}@{services.router.host.lower()}", self._limits)
         account.collect()
         return account

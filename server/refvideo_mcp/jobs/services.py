@@ -20,7 +20,7 @@ from refvideo_mcp.ledger import Job, Ledger
 from refvideo_mcp.router import Router
 from refvideo_mcp.videos import Videos
 
-__all__ = ["Background", "Clock", "Pending", "PendingPosts", "Services"]
+__all__ = ["Background", "Clock", "Pending", "PendingPosts", "Services", "Turns"]
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,28 @@ class Background:
             await function(*args)
         except Exception:
             log.exception("%s broke off", getattr(function, "__qualname__", "a task in the background"))
+
+
+class Turns:
+    """So many at once, of those that `all_turns` allows."""
+
+    def __init__(self, most: int, all_turns: "Turns | None" = None):
+        self._own = anyio.CapacityLimiter(most)
+        self._all = all_turns
+
+    async def __aenter__(self) -> None:
+        await self._own.acquire()
+        if self._all is not None:
+            try:
+                await self._all.__aenter__()
+            except BaseException:
+                self._own.release()
+                raise
+
+    async def __aexit__(self, *exception: object) -> None:
+        if self._all is not None:
+            await self._all.__aexit__(*exception)
+        self._own.release()
 
 
 class Pending:
@@ -147,8 +169,8 @@ class Services:
     adopts: bool = True
     news_read: dict[str, float] = field(default_factory=dict)
     uploads: Uploads = field(default_factory=Uploads)
-    requests: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_REQUESTS))
-    downloads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MOST_DOWNLOADS))
+    requests: Turns = field(default_factory=lambda: Turns(MOST_REQUESTS))
+    downloads: Turns = field(default_factory=lambda: Turns(MOST_DOWNLOADS))
     _ledger_readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LEDGER_THREADS))
     _ledger_writers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LEDGER_THREADS))
     _threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(math.inf))
