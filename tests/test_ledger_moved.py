@@ -235,19 +235,23 @@ async def test_a_call_repeated_after_the_file_is_gone_buys_nothing_again(
 
 
 @pytest.mark.anyio
-async def test_a_call_repeated_a_day_after_the_file_was_gone_buys_nothing_while_the_first_is_sent(file: Path) -> None:
+@pytest.mark.parametrize("gives_up", [True, False])
+async def test_a_call_repeated_a_day_after_the_file_was_gone_buys_nothing_while_the_first_is_sent(
+    file: Path, gives_up: bool
+) -> None:
     """The machine slept: this process remembers the job however old it is by the clock on the wall."""
     clock = VirtualClock()
     router = FakeRouter(clock, submissions=[Reply(after=20)])
     call = {"prompt": "@1 waves", "subjects": [{"images": ["https://example.com/cat.png"]}]}
-    async with clock.passing(), process(router, file) as client:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(client.call_tool, "generate_reference_video", call)
-            await clock.sleep(5)
+    async with clock.passing(), process(router, file) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.call_tool, "generate_reference_video", call)
+        await clock.sleep(5)
+        if gives_up:
             tasks.cancel_scope.cancel()
-        delete_with_logs(file)
-        clock.set_by += 26 * 3600
-        again = await client.call_tool("generate_reference_video", call)
+        with anyio.CancelScope(shield=True):
+            delete_with_logs(file)
+            clock.set_by += 26 * 3600
+            again = await client.call_tool("generate_reference_video", call)
 
     assert again.is_error
     assert len(router.posts) == 1

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 from importlib import import_module
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 import socksio
@@ -16,7 +17,7 @@ import socksio
 import marker
 from refvideo_mcp import __version__
 from refvideo_mcp.errors import ReadRefused, RefvideoError, SubmitRejected, Unavailable, Uncertain, UnknownTask
-from refvideo_mcp.router import Router
+from refvideo_mcp.router import Router, Timeouts
 
 pytestmark = pytest.mark.anyio
 
@@ -687,6 +688,41 @@ async def test_question_that_breaks_anyhow_may_be_asked_again(fault: type[Except
         await failing.task_result("t-1")
     assert str(silence.value) == f"No answer from {HOST} ({words}).{ASK_AGAIN}"
     assert silence.value.task_id == "t-1"
+
+
+class Slow(httpx2.AsyncBaseTransport):
+    """Answers after some seconds, in which it has taken the request's body, or nothing."""
+
+    def __init__(self, seconds: float, *, takes: bool) -> None:
+        self._seconds, self._takes = seconds, takes
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._takes:
+            await request.aread()
+        await anyio.sleep(self._seconds)
+        return httpx2.Response(200, json=ACCEPTED)
+
+
+async def test_submission_that_cannot_leave_in_time_bought_nothing() -> None:
+    slow = Router(f"https://{HOST}", KEY, transport=Slow(10, takes=False), timeouts=Timeouts(reach=0.01))
+    with pytest.raises(SubmitRejected) as refusal:
+        await slow.submit(BODY)
+    assert str(refusal.value) == (
+        f"{HOST} could not be reached (it took too long). Nothing was sent or bought. "
+        "Check the network and MYROUTER_BASE_URL, then try again."
+    )
+
+
+async def test_submission_that_left_and_is_not_answered_in_time_is_uncertain() -> None:
+    slow = Router(f"https://{HOST}", KEY, transport=Slow(10, takes=True), timeouts=Timeouts(submit=0.01, grace=0))
+    with anyio.fail_after(5), pytest.raises(Uncertain) as doubt:
+        await slow.submit(BODY)
+    assert str(doubt.value) == f"{HOST} did not answer in 0.01 seconds.{MAYBE_BOUGHT}"
+
+
+async def test_submission_that_left_in_time_is_waited_for() -> None:
+    slow = Router(f"https://{HOST}", KEY, transport=Slow(0.2, takes=True), timeouts=Timeouts(reach=0.01))
+    assert await slow.submit(BODY) == "t-1"
 
 
 @pytest.mark.parametrize(

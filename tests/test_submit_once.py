@@ -96,6 +96,22 @@ async def test_four_takes_asked_for_again_after_a_lost_connection_are_the_same_f
     assert len(router.posts) == 4
 
 
+async def test_takes_that_nobody_was_told_of_come_back_in_the_order_they_were_made(
+    clock: VirtualClock, router: FakeRouter, ledger: Path
+) -> None:
+    router.submission = Reply(after=11)
+    async with process(router, ledger) as client:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(submit, client)
+                await clock.sleep(1)
+            tasks.cancel_scope.cancel()
+        await clock.sleep(20)
+        answers = [await submit(client) for _ in range(2)]
+
+    assert [told(answer)["task_id"] for answer in answers] == ["task-1", "task-2"]
+
+
 @BOTH_ERAS
 async def test_a_call_cancelled_at_30_seconds_and_answered_at_31_is_found_by_the_call_repeated_at_35(
     clock: VirtualClock, router: FakeRouter, ledger: Path, mode: str
