@@ -331,6 +331,16 @@ class TestKeeping:
             await client.call_tool("get_task_result", {"task_id": told(answer)["idempotency_key"]})
         assert len(files(data)) == 2
 
+    async def test_a_call_that_joins_an_earlier_job_keeps_its_subject_too(
+        self, router: FakeRouter, window: Window, data: Path, fox: Path
+    ) -> None:
+        subject = {"id": "fox", "images": str(fox)}
+        await window.submit(subject, idempotency_key="engine-0123456789")
+        answer = await window.submit(subject | {"remember": True}, idempotency_key="engine-0123456789")
+        assert "nothing new was bought" in said(answer)
+        assert "Kept as @fox for later calls on this machine." in said(answer)
+        assert (len(router.posts), len(files(data))) == (1, 2)
+
     async def test_what_is_kept_by_a_sandbox_ends_with_it(self, window: Window, data: Path, fox: Path) -> None:
         answer = await window.submit(
             {"id": "fox", "images": str(fox), "remember": True}, settings={"sandbox": True, "api_key": "sandbox"}
@@ -520,6 +530,23 @@ class TestTwoProcesses:
         with pytest.raises(InvalidCall, match="The cast has another @fox already"):
             other.keep(ACCOUNT, "fox", [picture(2)], now=2.0)
 
+    def test_one_that_is_killed_while_it_writes_leaves_a_whole_member_and_nothing_that_stays(
+        self, tmp_path: Path
+    ) -> None:
+        cast = Cast(tmp_path)
+        cast.keep(ACCOUNT, "fox", [picture(0)], now=1.0)
+        for moment in range(3):
+            with writing(tmp_path, rounds=10_000) as writer:
+                while cast.members(ACCOUNT)[0].last_used_at < 3:
+                    assert writer.poll() is None
+                for _ in range(moment * 7):
+                    cast.names(ACCOUNT)
+                writer.kill()
+            found = cast.load(ACCOUNT, "fox")
+            assert found is not None
+            cast.keep(ACCOUNT, "fox", [picture(moment)], replaces=True, now=1.0)
+            assert len(files(tmp_path)) == 2
+
 
 def writing(folder: Path, rounds: int) -> subprocess.Popen[bytes]:
     """A process that keeps two sets of pictures in turn under one name."""
@@ -571,7 +598,7 @@ class TestTheRoom:
         cast.keep(ACCOUNT, "fox", [URL], now=1.0)
         (note,) = files(tmp_path)
         note.write_text("[]")
-        assert (cast.names(ACCOUNT), cast.damaged(ACCOUNT)) == ([], [note.parent])
+        assert (cast.names(ACCOUNT), cast.damaged(ACCOUNT)) == ([], [(note.parent, None)])
         with pytest.raises(CastError, match="What the cast kept of @fox is damaged"):
             cast.get(ACCOUNT, "fox")
         cast.remove(ACCOUNT, "fox")

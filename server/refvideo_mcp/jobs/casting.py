@@ -229,8 +229,7 @@ class OwnCast:
         Raises:
             CastError: nobody can be read.
         """
-        folders = await self._asked(self._cast.damaged, self._account)
-        return [(folder, await self._asked(self._cast.name_in, folder)) for folder in folders]
+        return await self._asked(self._cast.damaged, self._account)
 
     async def rename(self, old: str, new: str) -> None:
         """Call one by another name.
