@@ -34,13 +34,17 @@ async def test_every_call_is_a_line_of_json_without_what_it_is_about(tmp_path: P
     ):
         await client.call_tool("generate_reference_video", LINKED)
         await client.call_tool("get_task_result", {"task_id": "task-404"})
-        stderr = await server.says('"outcome": "refused"')
+        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http:
+            made_up = {"jsonrpc": "2.0", "id": 1, "method": "made/up", "params": {}}
+            await http.post(server.url, json=made_up, headers={"Accept": "application/json, text/event-stream"})
+        stderr = await server.says('"outcome": "error -32601"')
     lines = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
     calls = [line for line in lines if line["logger"] == "refvideo_mcp.calls" and line["method"] == "tools/call"]
     assert [{name: call.get(name) for name in ("account", "tool", "task_id", "outcome")} for call in calls] == [
         {"account": "alice", "tool": "generate_reference_video", "task_id": "task-1", "outcome": "queued"},
         {"account": "alice", "tool": "get_task_result", "task_id": None, "outcome": "refused"},
     ]
+    assert "made/up" not in stderr
     assert all(0 <= call["seconds"] < 30 and call["level"] == "info" and call["time"] for call in calls)
     assert [secret for secret in (token, KEY, "waves", "cat.png") if secret in stderr] == []
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mcp import MCPError
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp_types.jsonrpc import METHOD_NOT_FOUND
 from opentelemetry import metrics
 
 from refvideo_mcp.errors import clean
@@ -33,20 +34,12 @@ def observed(tools: Collection[str]) -> ServerMiddleware[Any]:
 
     async def observe(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         began, params = time.monotonic(), ctx.params or {}
-        tool = None
-        if ctx.method == "tools/call":
-            tool = (
-                name if (name := params.get("name")) in tools else "unknown"
-            )  # callers are not to fill a table of names
         outcome, task_id = "cancelled", params.get("taskId")
-        about = {"mcp.method.name": ctx.method} | ({"gen_ai.tool.name": tool} if tool else {})
-        _under_way.add(1, about)
+        _under_way.add(1)
         try:
             result = await call_next(ctx)
-            told = (
-                result if isinstance(result, dict) else result.model_dump(by_alias=True) if result is not None else {}
-            )
-            outcome, task_id = _outcome(told), (told.get("structuredContent") or {}).get("task_id", task_id)
+            outcome, told_of = _outcome(result)
+            task_id = told_of or task_id
             return result
         except MCPError as error:
             outcome = f"error {error.error.code}"
@@ -56,14 +49,18 @@ def observed(tools: Collection[str]) -> ServerMiddleware[Any]:
             raise
         finally:
             seconds = time.monotonic() - began
-            failed = {} if outcome in ("ok", *STATES) else {"error.type": outcome}
-            _under_way.add(-1, about)
-            _seconds.record(seconds, about | failed)
+            # Callers are not to fill a table of names.
+            method = "unknown" if outcome == f"error {METHOD_NOT_FOUND}" else ctx.method
+            name = params.get("name") if method == "tools/call" else None
+            tool = name if isinstance(name, str) and name in tools else "unknown" if name else None
+            about = {"mcp.method.name": method} | ({"gen_ai.tool.name": tool} if tool else {})
+            _under_way.add(-1)
+            _seconds.record(seconds, about | ({} if outcome in ("ok", *STATES) else {"error.type": outcome}))
             if tool:
                 _answers.add(1, {"gen_ai.tool.name": tool, "outcome": outcome})
             call = {
                 "account": state_in(ctx).owner,
-                "method": ctx.method,
+                "method": method,
                 "tool": tool,
                 "task_id": clean(task_id, 80) if isinstance(task_id, str) else None,
                 "outcome": outcome,
@@ -75,9 +72,11 @@ def observed(tools: Collection[str]) -> ServerMiddleware[Any]:
     return observe
 
 
-def _outcome(told: dict[str, Any]) -> str:
-    """The state of the job that an answer tells of, if it tells of one."""
-    state = (told.get("structuredContent") or {}).get("state")
-    if isinstance(state, str):
-        return state
-    return "refused" if told.get("isError") else "ok"
+def _outcome(result: Any) -> tuple[str, str | None]:
+    """The state of the job that an answer tells of, and its id, if it tells of one."""
+    if isinstance(result, dict):
+        structure, is_error = result.get("structuredContent"), result.get("isError")
+    else:
+        structure, is_error = getattr(result, "structured_content", None), getattr(result, "is_error", False)
+    told = structure if isinstance(structure, dict) else {}
+    return told.get("state") or ("refused" if is_error else "ok"), told.get("task_id")
