@@ -23,8 +23,8 @@ FAULTS = 0.1
 PAUSE_SECONDS = 0.1
 SAMPLES = 15
 REMEMBERS = (
-    "a process keeps what it knows of its last 1,000 jobs, and SQLite the statements and pages that they needed: "
-    "memory grows until then, and is flat from then on."
+    "a process keeps what it knows of its last 1,000 jobs, and SQLite the statements and pages that they needed; "
+    "whether it grows after that, the row with the later minute says."
 )
 
 
