@@ -268,6 +268,17 @@ async def test_the_same_idempotency_key_with_other_arguments_is_refused_and_name
     assert len(router.posts) == 1
 
 
+async def test_an_argument_that_is_left_out_the_second_time_is_a_difference_too(
+    router: FakeRouter, ledger: Path
+) -> None:
+    async with process(router, ledger) as client:
+        await submit(client, idempotency_key=KEY, seed=7)
+        answer = await submit(client, idempotency_key=KEY)
+
+    assert "(task-1), which differs in: seed." in said(answer)
+    assert len(router.posts) == 1
+
+
 async def test_a_rejected_job_gives_up_its_idempotency_key(router: FakeRouter, ledger: Path) -> None:
     router.submissions = [refused(400, "ILLEGAL_PROMPT")]
     async with process(router, ledger) as client:
