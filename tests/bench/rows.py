@@ -277,7 +277,8 @@ def waiting(bench: Bench) -> Iterator[Figure]:
     calls = {server.send("tools/call", name=RESULT, arguments=wait): task for task, wait in waits.items()}
     answered: dict[str, float] = {}
     while len(answered) < len(calls):
-        answered[calls[server.read()["id"]]] = time.monotonic()
+        task = calls[server.read()["id"]]  # before the time is taken, which an assignment would do first
+        answered[task] = time.monotonic()
     events = bench.events()
     late, pauses = [], []
     for task in random:
