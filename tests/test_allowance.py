@@ -226,3 +226,14 @@ async def test_another_gateway_has_an_allowance_of_its_own(router: FakeRouter, l
         answer = await submit(client)
 
     assert not answer.is_error
+
+
+async def test_a_limit_that_was_set_below_what_is_used_leaves_nothing(router: FakeRouter, ledger: Path) -> None:
+    async with process(router, ledger, max_seconds_per_day=12) as client:
+        for prompt in ("@1 runs", "@1 sleeps"):
+            await submit(client, prompt)
+    async with process(router, ledger, max_seconds_per_day=5) as client:
+        answer = await submit(client, "@1 waves")
+
+    assert said(answer).startswith("The allowance of 5 seconds of video in 24 hours leaves 0, and this job takes 5. ")
+    assert len(router.posts) == 2
