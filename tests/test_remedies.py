@@ -43,6 +43,7 @@ BILLED = "Whether it was billed: see the console of api.myrouter.ai."
         ("TASK_TIMEOUT", LATER),
         ("the worker timed out", LATER),
         ("RATE_LIMIT_EXCEEDED", LATER),
+        ("TOKEN_LIMIT_EXCEEDED", LATER),
         ("SERVICE_NOT_AVAILABLE", LATER),
         ("TASK_FAILED", NOTHING),
         ("TASK_FAILED: internal error", LATER),
