@@ -43,7 +43,7 @@ COMMANDS = {
     "list": ("jobs", "List jobs and their files, and what is left of the allowance.", "refvideo-mcp list fox lantern"),
     "save": (
         "jobs",
-        "Fetch a finished video again.",
+        "Fetch a finished video again, from the router.",
         "refvideo-mcp save 6f3c8f0e-2b71-4d0a-9c55-0d9f1e7a4b26 --to ~/clips",
     ),
     "cast": (
@@ -52,7 +52,11 @@ COMMANDS = {
         "refvideo-mcp cast add fox fox.png --about 'a red fox'",
     ),
     "doctor": ("doctor", "Check the settings, the router and this machine.", "refvideo-mcp doctor"),
-    "sandbox": ("serve", "Run a simulated router for several servers.", "refvideo-mcp sandbox --seconds 3"),
+    "sandbox": (
+        "serve",
+        "Run a simulated router; its page in a browser tells how to rehearse failures.",
+        "refvideo-mcp sandbox --seconds 3",
+    ),
     "schemas": ("schemas", "Print the tools as clients see them.", "refvideo-mcp schemas --write tool_schemas"),
     "config": (
         "config",

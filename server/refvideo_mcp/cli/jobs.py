@@ -55,10 +55,14 @@ WRITTEN = {
         {
             "metavar": "ID=PICTURE[,PICTURE]|@ID",
             "action": "append",
-            "help": "a person or thing with its pictures (paths, URLs, data URIs) or of the cast; repeat it for more",
+            "help": "fox=a.png,b.png: a person or thing with its pictures (paths, URLs, data URIs); "
+            "@fox: of the cast; repeat it for more",
         },
     ),
-    "save_to": ("--save-to", {"metavar": "PATH", "help": "a folder or .mp4 path for the video"}),
+    "save_to": (
+        "--save-to",
+        {"metavar": "PATH", "help": "a folder or .mp4 path for the video; else the folder that doctor names"},
+    ),
 }
 
 
