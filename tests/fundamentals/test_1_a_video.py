@@ -32,7 +32,7 @@ async def test_the_three_tools_say_whether_they_only_read_and_what_they_answer(
     }
     assert hints == {
         "generate_reference_video": (False, False, False, True),
-        "get_task_result": (False, False, True, True),
+        "get_task_result": (True, False, True, True),
         "list_reference_videos": (True, False, True, False),
     }
     assert all(tool.output_schema for tool in tools.values())

@@ -78,7 +78,7 @@ async def generate_reference_video(
     "state; call again, without sleeping. A link that died: call again.",
     # With `save_to` it writes where its caller says. Nothing is ever written over, and a place that has the video
     # already gets no second copy.
-    ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True),
+    ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True),
     ui={"resourceUri": PLAYER},
 )
 async def get_task_result(
