@@ -163,9 +163,12 @@ async def test_a_call_repeated_in_the_next_process_is_another_take_only_if_the_a
     assert ("An identical call had already started this job" in said(answer)) != is_delivered
 
 
+@pytest.mark.parametrize("cancelled", ["the call", "the list by which its answer is checked"])
 @ERAS
-async def test_a_call_repeated_after_a_cancel_that_crossed_its_answer_is_the_same_job(tmp_path: Path, era: str) -> None:
-    """The client had given the request up: it drops what it reads."""
+async def test_a_call_repeated_after_a_cancel_that_crossed_its_answer_is_the_same_job(
+    tmp_path: Path, era: str, cancelled: str
+) -> None:
+    """The client had given the request up: it drops what it reads. The SDK's own lists the tools before it is done."""
 
     def calls(router_url: str) -> list[Any]:
         with Window.open(tmp_path, router_url, "pipes") as window:
@@ -176,7 +179,11 @@ async def test_a_call_repeated_after_a_cancel_that_crossed_its_answer_is_the_sam
                 envelope = {"_meta": {f"{PREFIX}/{name}": value for name, value in MODERN.items()}}
                 window.order(2, **envelope)
             answers = [window.read()]
-            window.send(method="notifications/cancelled", params={"requestId": 2})
+            if cancelled != "the call":
+                window.send(id=9, method="tools/list", params=envelope)
+            window.send(method="notifications/cancelled", params={"requestId": 2 if cancelled == "the call" else 9})
+            if cancelled != "the call":
+                assert window.read()["tools"]  # it was listed by then
             for request in (3, 4):
                 window.order(request, **envelope)
                 answers.append(window.read())

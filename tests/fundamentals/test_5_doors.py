@@ -163,4 +163,4 @@ def test_the_command_line_makes_a_video_and_prints_its_path_and_nothing_else_on_
     assert "hero.png, sent to 127.0.0.1" in made.stderr
     assert "\x1b" not in made.stderr
     assert (listed.returncode, listed.stderr) == (0, "")
-    assert re.search(rf"^20\d\d-\d\d-\d\d \d\d:\d\d  succeeded   {job}  @hero waves\n +{video}$", listed.stdout, re.M)
+    assert re.search(rf"^{job}  succeeded  \d+ s  1 s     @hero waves  videos/{video.name}$", listed.stdout, re.M)

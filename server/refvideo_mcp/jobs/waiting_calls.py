@@ -30,7 +30,7 @@ class Caller:
     first is open or just answered, is the first one sent again. `hung_up` says whether the connection that would carry
     the answer is closed, `has_unread` whether something in it waits to be read. `shows_subjects`: its
     client shows people who is in a video. `gave_up` is set when the client cancels the request, which may be answered
-    by then: it drops what is on its way.
+    by then: it drops what is on its way. `then_listed` is the id of the client's last list of the tools since then.
     """
 
     begun: float = 0.0
@@ -39,6 +39,7 @@ class Caller:
     has_unread: Callable[[], bool] = _never
     shows_subjects: bool = False
     gave_up: anyio.Event = field(default_factory=anyio.Event, init=False)
+    then_listed: str | None = field(default=None, init=False)
 
     @property
     def is_gone(self) -> bool:

@@ -119,11 +119,19 @@ async def hear_of_cancelled(ctx: ServerRequestContext[Any, Any], call_next: Call
 
     The SDK ends a handler that is under way; not one whose answer crosses the cancel, nor any where each HTTP request
     stands for itself. There another client of the account may have a request of the same id: then an answer counts as
-    dropped that was not, which buys nothing.
+    dropped that was not, which buys nothing. Nor does the SDK's own client name the call when it is cancelled while it
+    checks an answer, for which it first lists the tools: then it cancels the list.
     """
+    if ctx.method == "tools/list":
+        for caller in _callers(state_in(ctx)):
+            caller.then_listed = str(ctx.request_id)
     if ctx.method == "notifications/cancelled":
-        state, request = state_in(ctx), str((ctx.params or {}).get("requestId"))
-        for caller, owner in list(state.callers.items()):
-            if (owner, caller.request) == (state.owner, request):
+        request = str((ctx.params or {}).get("requestId"))
+        for caller in _callers(state_in(ctx)):
+            if request in (caller.request, caller.then_listed):
                 caller.gave_up.set()
     return await call_next(ctx)
+
+
+def _callers(state: ServerState) -> list[Caller]:
+    return [caller for caller, owner in list(state.callers.items()) if owner == state.owner]
