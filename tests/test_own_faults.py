@@ -1,13 +1,16 @@
 """A fault in this program itself: whatever breaks off beside the answers is tried again, and ends nothing else."""
 
+import gc
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
 import pytest
 
-from fake_router import FakeRouter, files, process, refused, result, said, submit, told
+from fake_router import LOST, FakeRouter, files, process, refused, result, said, submit, told
+from pictures import data_uri, noise, saved
 from virtual_time import VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -182,3 +185,31 @@ async def test_http_server_without_anything_behind_its_tools_ends_with_an_exit_c
         ended = await anyio.run_process(command, check=False)
     assert ended.returncode == 1
     assert b"ZeroDivisionError" in ended.stderr
+
+
+async def test_what_was_sent_for_a_job_that_was_refused_or_lost_is_not_kept_in_memory(
+    router: FakeRouter, ledger: Path
+) -> None:
+    """An error that is remembered holds no pictures: a thousand jobs are remembered, some with 20 MB of them."""
+    picture = saved(noise(600, 600), "PNG", compress_level=0)
+
+    async def fail(place: int) -> None:
+        router.submission = (refused(400, "ILLEGAL_PROMPT"), LOST)[place % 2]
+        images = [data_uri(saved(noise(600, 600 + place), "PNG", compress_level=0))]
+        answer = await submit(client, f"@1 runs {place} times", subjects=[{"id": "1", "images": images}])
+        assert answer.is_error
+        router.posts.clear()
+
+    async with process(router, ledger) as client:
+        for place in range(2):
+            await fail(place)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for place in range(2, 8):
+                await fail(place)
+            gc.collect()
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert kept < len(picture)

@@ -4,6 +4,7 @@ For every door alike; what to do next with an answer is said by the door.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from datetime import UTC, datetime
 
 from refvideo_mcp.errors import (
@@ -172,8 +173,9 @@ def _rejected_elsewhere(job: Job) -> SubmitRejected:
 
 
 def _about(job: Job, error: RefvideoError) -> RefvideoError:
-    error.job = job
-    return error
+    told = copy(error)  # one that is raised gets a traceback, and the row's own lives on
+    told.job = job
+    return told
 
 
 def failure(job: Job, host: str) -> JobFailed:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import reduce
 
@@ -34,13 +35,22 @@ class JobRow:
         self.known = known
         self.changed = anyio.Event()
         self.posting = False
-        self.last_error: RefvideoError | None = None
+        self._last_error: RefvideoError | None = None
         self.read_at = -math.inf  # steady time
         self._services = services
         self._clock = services.clock
         self._changing = anyio.Lock()
         self._missed: list[Callable[[Job], Job]] = []
         self._logged = ""
+
+    @property
+    def last_error(self) -> RefvideoError | None:
+        return self._last_error
+
+    @last_error.setter
+    def last_error(self, error: RefvideoError | None) -> None:
+        # A copy has no traceback, which would keep what was sent, pictures and all, for as long as the row is kept.
+        self._last_error = copy(error)
 
     @property
     def is_real(self) -> bool:
