@@ -70,6 +70,7 @@ async def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             output_dir=tmp_path / "videos",
             cache_dir=tmp_path / "cache",
             database=tmp_path / "ledger.db",
+            data_dir=tmp_path / "data",
         )
 
         @asynccontextmanager
@@ -80,7 +81,8 @@ async def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         async with begin(reads_text=True) as earlier:
             subject = [{"id": "fox", "images": ["fox.png"]}]
             await earlier.make(prompt="@fox carries a lantern home", subjects=subject, seed=7, **SHORT)
-            await earlier.make(prompt="@fox naps", subjects=subject, **SHORT)
+            keep = [subject[0] | {"remember": "yes", "about": "an orange fox"}]
+            await earlier.make(prompt="@fox naps", subjects=keep, **SHORT)
             waits = {"prompt": "@fox waits [rehearse:never-ends]", "subjects": subject}
             await earlier.call("generate_reference_video", **waits, **SHORT)
         yield begin
@@ -107,6 +109,9 @@ async def test_each_wish_takes_the_fewest_calls(
     async def slower(agent: Agent) -> str:
         recipe = agent.recipe(await find(agent))
         return await agent.make(**recipe | {"movement_amplitude": "small"})
+
+    async def same_again(agent: Agent) -> str:
+        return await agent.make(prompt="@fox swims", subjects=[{"id": "fox"}], **SHORT)
 
     async def go_on(agent: Agent) -> str:
         (frame,) = re.findall(r"To go on from its last frame give (\S+) as a picture", await agent.list(query="naps"))
@@ -139,6 +144,12 @@ async def test_each_wish_takes_the_fewest_calls(
     went_on = await agent_for("go on from the last frame", go_on)
     assert f"{tmp_path}/videos/" in went_on
 
+    cast = await agent_for("who is in my cast", lambda agent: agent.list(limit=1))
+    assert "@fox (an orange fox)" in cast or json.loads(cast)["cast"] == [{"id": "fox", "about": "an orange fox"}]
+
+    swims = await agent_for("the same character as yesterday", same_again)
+    assert f"{tmp_path}/videos/" in swims
+
     record_property("figures", "; ".join(f"{wish}: {calls}" for wish, calls in counts.items()))
     assert counts == {
         "find last week's clip with the lantern": 1,
@@ -148,4 +159,6 @@ async def test_each_wish_takes_the_fewest_calls(
         "same look, slower": 3,
         "and what was that made of": 1,
         "go on from the last frame": 3,
+        "who is in my cast": 1,
+        "the same character as yesterday": 2,
     }
