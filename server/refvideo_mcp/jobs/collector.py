@@ -13,6 +13,7 @@ __all__ = ["Collector", "Followers"]
 log = logging.getLogger(__name__)
 
 REMEMBERED = 1000
+UNANSWERED = frozenset({"submitting", "uncertain"})
 COLLECT_AFTER_SECONDS = 3.0
 COLLECT_AGAIN_SECONDS = 60.0
 COLLECT_SECONDS = 2 * 24 * 3600.0
@@ -86,7 +87,11 @@ class Followers:
     def of(self, job: Job, *, known: bool = True) -> Follower:
         """The follower of a job, as the ledger has it now; `known`: it has it."""
         follower = self._by_id.get(job.id)
-        return follower if follower is not None and not follower.over else self._follow(job, known=known)
+        if follower is None or follower.over:
+            return self._follow(job, known=known)
+        if follower.job.state in UNANSWERED and job.state not in UNANSWERED:
+            follower.row.read(job)  # the answer, which another process has heard since this one looked
+        return follower
 
     async def collect_soon(self) -> None:
         """Once for all that is bought within seconds: it would hold up the next call."""
