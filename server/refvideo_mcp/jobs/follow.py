@@ -105,7 +105,10 @@ class Follower:
             # The ten minutes in which nothing identical is sent count from when somebody first saw the doubt.
             now = self._clock.now()
             await self.row.change(lambda job: job.at(now))
-        self.settled = self.row.known and await is_done(self.job, self._services)
+        looked_at = None
+        while looked_at is not self.job:  # which a call may want elsewhere while the disk is asked for its file
+            looked_at = self.job
+            self.settled = self.row.known and await is_done(looked_at, self._services)
         if not self.settled:
             await self._finish()
 
