@@ -66,6 +66,37 @@ def videos(tmp_path: Path) -> Path:
     return tmp_path / "videos"
 
 
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the project; nothing else is anybody's."""
+    for name in ("home", "temporary", "work", "elsewhere"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Any]:
+    """For modules whose tests share an event loop."""
+    from player_host import browsing
+
+    async with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pictures, and with the clips that were rendered from them."""
+    from refvideo_mcp.cli.demo import save_picture
+
+    folder = tmp_path_factory.mktemp("drawn")
+    for subject in ("fox", "lantern"):
+        save_picture(subject, folder)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_folders_stay_as_they_are(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Servers that a test starts keep their previews and ledgers out of the folders of whoever runs the tests."""

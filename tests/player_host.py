@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from playwright.async_api import Browser, FrameLocator, Page, Request, Route, as
 from node_tools import node_modules
 from programs import needs
 
-__all__ = ["SHOWS_APPS", "ChatApp", "Player", "browsing"]
+__all__ = ["EVERYTHING", "SHOWS_APPS", "Chat", "ChatApp", "Player", "browsing"]
 
 SHOWS_APPS = advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})
 FLAGS = [
@@ -174,3 +174,7 @@ class ChatApp:
         opened = {"capabilities": capabilities, "context": context, "permissions": ui.get("permissions", {})}
         await self.page.evaluate("options => open_player(options)", json.loads(json.dumps(opened)))
         return Player(self.page, self.page.frame_locator("iframe"), self._fetched)
+
+
+# Opens a chat app; a module of tests says what with.
+Chat = Callable[..., AbstractAsyncContextManager[ChatApp]]

@@ -60,13 +60,8 @@ class User:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def elsewhere(work: Path, tmp_path: Path) -> Path:
     """A folder with a picture that belongs to no work."""
-    for name in ("home", "temporary", "work", "elsewhere"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    monkeypatch.chdir(tmp_path / "work")
     (tmp_path / "elsewhere" / "cat.png").write_bytes(saved(scene(), "PNG"))
     return tmp_path / "elsewhere"
 

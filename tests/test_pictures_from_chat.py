@@ -1,8 +1,8 @@
 """Pictures that never had a path: given to the player in a chat app's page, by all ways that a person has."""
 
 import base64
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,19 @@ from playwright.async_api import Browser, Page, expect
 
 from http_server import HttpServer
 from marker import KEY
-from player_host import EVERYTHING, ChatApp, Player, browsing
+from player_host import EVERYTHING, Chat, ChatApp, Player
 from refvideo_mcp.app import build_server
-from refvideo_mcp.cli.demo import save_picture
 from refvideo_mcp.sandbox import Sandbox
 from refvideo_mcp.settings import Settings
 from stdio_server import StdioServer
 
 pytestmark = pytest.mark.anyio
 
-Chat = Callable[..., AbstractAsyncContextManager[ChatApp]]
-
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     """One loop for all of these tests, because they share a browser."""
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
-    for subject in ("fox", "lantern"):
-        save_picture(subject, folder)
-    return folder
 
 
 @pytest.fixture

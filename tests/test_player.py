@@ -1,8 +1,8 @@
 """The player in a browser: a chat app's page with the official bridge, the real server, the sandbox behind."""
 
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,8 @@ from mcp_types import CallToolResult, TextContent
 from playwright.async_api import Browser, expect
 
 from marker import KEY
-from player_host import EVERYTHING, ChatApp, Player, browsing
+from player_host import EVERYTHING, Chat, ChatApp, Player
 from refvideo_mcp.app import build_server
-from refvideo_mcp.cli.demo import save_picture
 from refvideo_mcp.sandbox import Sandbox
 from refvideo_mcp.settings import Settings
 
@@ -22,28 +21,10 @@ pytestmark = pytest.mark.anyio
 PROMPT = "@fox follows @lantern home, slow dolly in"
 
 
-Chat = Callable[..., AbstractAsyncContextManager[ChatApp]]
-
-
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     """One loop for all of these tests, because they share a browser."""
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two pictures, and with the clips that were rendered from them."""
-    folder = tmp_path_factory.mktemp("drawn")
-    for subject in ("fox", "lantern"):
-        save_picture(subject, folder)
-    return folder
 
 
 def order(drawn: Path, rehearsal: str = "", **changes: Any) -> dict[str, Any]:

@@ -21,17 +21,6 @@ def router(clock: VirtualClock) -> FakeRouter:
     return FakeRouter(clock, takes=3)
 
 
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the project; nothing else is anybody's."""
-    for name in ("home", "temporary", "work", "elsewhere"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    monkeypatch.chdir(tmp_path / "work")
-    return tmp_path / "work"
-
-
 @BOTH_ERAS
 async def test_a_finished_video_is_put_there_though_its_link_is_long_dead(
     clock: VirtualClock, router: FakeRouter, ledger: Path, videos: Path, work: Path, mode: str
